@@ -1,0 +1,222 @@
+"""Why a block or a transaction is not accepted. Each error carries its numbers.
+
+    RuleError
+    ├── NotYet                 nobody is to blame; try again later
+    │   ├── ParentUnknown
+    │   └── FromTheFuture
+    └── Invalid                will never be valid; whoever sent it is to blame
+        ├── InvalidHeader      WrongVersion WrongNetwork WrongHeight WrongStateRoot TooEarly WrongDifficulty
+        │                      TaskNotScheduled
+        ├── InvalidSeal        WrongStateCount RepeatedState TicketMissed
+        ├── InvalidBody        WrongBody TooMany BodyTooLarge RepeatedTransaction
+        ├── InvalidTransaction WrongTransactionNetwork BadSignature WrongNonce FeeTooLow CannotPay AmountTooLarge
+        ├── WrongResult
+        └── Fraud              a claim about the training that a replay contradicts
+
+Rules do not know peers: which error costs a peer what is the node's business.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from deepblock.cid import Cid
+from deepblock.types import Address, Hash32
+
+
+class RuleError(Exception):
+    """A rule says no. `text` is filled with the fields."""
+
+    text: ClassVar[str]
+
+    def __str__(self) -> str:
+        return self.text.format(**vars(self))
+
+
+class NotYet(RuleError):
+    """Cannot be judged now."""
+
+
+class Invalid(RuleError):
+    """Breaks a rule."""
+
+
+@dataclass(eq=False)
+class ParentUnknown(NotYet):
+    parent: Cid
+    text = "the parent {parent} is not known"
+
+
+@dataclass(eq=False)
+class FromTheFuture(NotYet):
+    timestamp: int
+    now: int
+    limit: int
+    text = "timestamp {timestamp} is more than {limit} s ahead of this clock ({now})"
+
+
+class InvalidHeader(Invalid):
+    """The header does not fit its parent."""
+
+
+@dataclass(eq=False)
+class WrongVersion(InvalidHeader):
+    found: int
+    required: int
+    text = "version {found} in place of {required}"
+
+
+@dataclass(eq=False)
+class WrongNetwork(InvalidHeader):
+    found: Cid
+    required: Cid
+    text = "made for network {found}, this is {required}"
+
+
+@dataclass(eq=False)
+class WrongHeight(InvalidHeader):
+    found: int
+    required: int
+    text = "height {found} on a parent that requires {required}"
+
+
+@dataclass(eq=False)
+class WrongStateRoot(InvalidHeader):
+    found: Hash32
+    required: Hash32
+    text = "state root {found}, but after the parent it is {required}"
+
+
+@dataclass(eq=False)
+class TooEarly(InvalidHeader):
+    timestamp: int
+    median: int
+    text = "timestamp {timestamp} is not later than the median of the last blocks, {median}"
+
+
+@dataclass(eq=False)
+class WrongDifficulty(InvalidHeader):
+    found: int
+    required: int
+    text = "difficulty {found}, but the rule gives {required}"
+
+
+@dataclass(eq=False)
+class TaskNotScheduled(InvalidHeader):
+    found: Cid
+    required: Cid
+    text = "trains task {found}, but {required} is scheduled"
+
+
+class InvalidSeal(Invalid):
+    """The seal wins nothing."""
+
+
+@dataclass(eq=False)
+class WrongStateCount(InvalidSeal):
+    found: int
+    required: int
+    text = "{found} states, but a session of this task has {required}"
+
+
+class RepeatedState(InvalidSeal):
+    text = "two segments end in the same state; the session is void"
+
+
+@dataclass(eq=False)
+class TicketMissed(InvalidSeal):
+    ticket: int
+    limit: int
+    text = "ticket {ticket:#x} is not below {limit:#x}"
+
+
+class InvalidBody(Invalid):
+    """The body cannot belong to this header."""
+
+
+@dataclass(eq=False)
+class WrongBody(InvalidBody):
+    found: Cid
+    required: Cid
+    text = "body {found} in place of {required}"
+
+
+@dataclass(eq=False)
+class TooMany(InvalidBody):
+    what: str
+    found: int
+    limit: int
+    text = "{found} {what}, at most {limit}"
+
+
+@dataclass(eq=False)
+class BodyTooLarge(InvalidBody):
+    found: int
+    limit: int
+    text = "a body of {found} bytes, at most {limit}"
+
+
+@dataclass(eq=False)
+class RepeatedTransaction(InvalidBody):
+    transaction: Cid
+    text = "transaction {transaction} occurs twice"
+
+
+class InvalidTransaction(Invalid):
+    """The transaction cannot be applied to this state."""
+
+
+@dataclass(eq=False)
+class WrongTransactionNetwork(InvalidTransaction):
+    found: Cid
+    required: Cid
+    text = "the transaction is for network {found}, this is {required}"
+
+
+class BadSignature(InvalidTransaction):
+    text = "the signature is not the sender's over this transaction"
+
+
+@dataclass(eq=False)
+class WrongNonce(InvalidTransaction):
+    found: int
+    required: int
+    sender: Address
+    text = "nonce {found}, but the next of {sender} is {required}"
+
+
+@dataclass(eq=False)
+class FeeTooLow(InvalidTransaction):
+    found: int
+    required: int
+    text = "a fee of {found} motes, at least {required} for its size"
+
+
+@dataclass(eq=False)
+class AmountTooLarge(InvalidTransaction):
+    total: int
+    text = "amount and fee together, {total} motes, exceed what can exist"
+
+
+@dataclass(eq=False)
+class CannotPay(InvalidTransaction):
+    sender: Address
+    balance: int
+    required: int
+    text = "{sender} can spend {balance} motes, the transaction needs {required}"
+
+
+@dataclass(eq=False)
+class WrongResult(Invalid):
+    found: Cid
+    required: Cid
+    text = "the block names the model {found}, the rule of the least loss gives {required} (or its score differs)"
+
+
+@dataclass(eq=False)
+class Fraud(Invalid):
+    """`step`: 'segment 7', 'average' or 'score'; the others say what was claimed and what a replay gave."""
+
+    step: str
+    claimed: str
+    found: str
+    text = "false {step}: the seal says {claimed}, the replay gives {found}"

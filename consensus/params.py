@@ -1,0 +1,57 @@
+"""What differs between networks. Values live in `configs/`, a preset a file (protocol: Network presets).
+
+Everything here is committed by the genesis, so two nodes with different parameters are on different networks.
+"""
+
+from dataclasses import dataclass
+
+from deepblock.codec import U16, U32, U64
+from deepblock.spec import TaskSpec
+from deepblock.types import Motes
+
+VERSION = 1
+"""Of the header; version 1 of the protocol."""
+
+
+@dataclass(frozen=True)
+class Params:
+    """The parameters of one network."""
+
+    name: str
+    genesis_time: U64
+    """Unix seconds; the timestamp of block 0."""
+    base_tasks: tuple[TaskSpec, ...]
+    """What is trained when nobody pays. The first is embedded in the package: it keeps the chain alive."""
+    block_time: U32
+    """T, seconds: what the difficulty steers to."""
+    difficulty_half_life: U32
+    """τ, seconds: a lag of τ behind the schedule halves the difficulty."""
+    share_ratio: U32
+    """r: a share's target is r times a block's, and no task may be so large that r sessions exceed a block's work."""
+    epoch: U32
+    """Blocks during which one task is scheduled."""
+    fallback_after: U32
+    """In block times: after such a pause a block may train base task 0 in place of the scheduled one."""
+    subsidy: Motes
+    """Motes a block may mint before the first halving."""
+    halving: U64
+    """Blocks between halvings of the subsidy."""
+    maturity: U32
+    """Blocks until a reward can be spent."""
+    fee_per_byte: Motes
+    """Motes; the least fee of a transaction for each of its bytes."""
+    max_transactions: U32
+    max_shares: U32
+    max_signals: U32
+    max_body: U32
+    """Bytes."""
+    max_future: U32
+    """Seconds that a block's timestamp may be ahead of the local clock."""
+    median_window: U32
+    """Blocks whose median timestamp a new block must exceed."""
+    audit_segments: U16
+    """q: segments of a block, besides the last one, that each node draws and replays."""
+    finality: U32
+    """Blocks; no reorganisation is deeper. States of sessions are served for as long."""
+    min_train: U32
+    """The fewest training examples a task may have."""

@@ -1,0 +1,107 @@
+"""Ed25519 keys, the rule for signatures, and the wallet file (protocol: Ledger)."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from deepblock.types import Address, PublicKey, Signature, Transaction, Transfer, signing_bytes
+
+_P: Final = 2**255 - 19
+_L: Final = 2**252 + 27742317777372353535851937790883648493
+_SMALL_ORDER_Y: Final = frozenset(
+    (
+        0,
+        1,
+        _P - 1,
+        int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"),
+        int.from_bytes(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"),
+    )
+)
+"""The y of the eight points whose order divides 8 (x and its sign do not matter)."""
+
+
+def _is_honest_point(encoded: bytes) -> bool:
+    """y is reduced, and the point is not of small order."""
+    y = int.from_bytes(encoded, "little") & (1 << 255) - 1
+    return y < _P and y not in _SMALL_ORDER_Y
+
+
+def verify(key: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether `signature` (64 bytes, R ‖ s) over `message` is by `key` (32 bytes).
+
+    RFC 8032 without the cofactor, and stricter, so that every library that follows the rule agrees: s < L;
+    the key and R are canonical encodings (y < p) and of large order; s·B − h·A encodes to exactly R.
+    """
+    if int.from_bytes(signature[32:], "little") >= _L:
+        return False
+    if not (_is_honest_point(key) and _is_honest_point(signature[:32])):
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+class WalletError(Exception):
+    """A wallet file that can't be used; the text names it and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """One key pair. `secret`: the 32-byte seed of RFC 8032."""
+
+    secret: bytes
+
+    @classmethod
+    def new(cls) -> Self:
+        return cls(os.urandom(32))
+
+    @property
+    def key(self) -> PublicKey:
+        return PublicKey(Ed25519PrivateKey.from_private_bytes(self.secret).public_key().public_bytes_raw())
+
+    @property
+    def address(self) -> Address:
+        return self.key.address
+
+    def sign(self, payload: Transfer) -> Transaction:
+        signature = Ed25519PrivateKey.from_private_bytes(self.secret).sign(signing_bytes(payload))
+        return Transaction(payload, Signature(signature))
+
+    def save(self, path: Path) -> None:
+        """Written so that only the owner can read it. Never over another wallet: raises WalletError."""
+        text = json.dumps({"address": str(self.address), "secret": self.secret.hex()}, indent=2) + "\n"
+        try:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileExistsError:
+            raise WalletError(f"{path} exists already; move it away first, it may hold money") from None
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        try:
+            fields = json.loads(path.read_text())
+            wallet = cls(bytes.fromhex(fields["secret"]))
+            named = Address.parse(fields["address"])
+            derived = wallet.address
+        except FileNotFoundError:
+            raise WalletError(f"there is no wallet at {path}; `deepblock keys new` makes one") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise WalletError(f"{path} is not a wallet file ({error}); restore it from your copy") from None
+        if named != derived:
+            raise WalletError(f"{path} names {named}, but its secret belongs to {derived}; restore it from your copy")
+        return wallet
+
+    @classmethod
+    def load_or_new(cls, path: Path) -> Self:
+        if not path.exists():
+            cls.new().save(path)
+        return cls.load(path)
