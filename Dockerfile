@@ -1,0 +1,23 @@
+# The same locked packages as `make install`, without the developers' tools.
+#   docker build -t deepblock . && docker run -p 8645:8645 -p 8646:8646 -v deepblock:/data deepblock
+# For a smaller image without CUDA: --build-arg TORCH_FLAGS="--index-url …" (PyTorch's index of CPU builds).
+FROM python:3.11-slim
+
+ARG TORCH_FLAGS=""
+WORKDIR /app
+COPY locks locks
+RUN pip install --no-cache-dir --no-deps --only-binary :all: -r locks/build.txt \
+ && pip install --no-cache-dir --no-deps --no-build-isolation --only-binary :all: --no-binary python-baseconv,varint \
+        -r locks/run.txt \
+ && pip install --no-cache-dir ${TORCH_FLAGS} torch==2.13.0
+
+COPY . .
+RUN pip install --no-cache-dir --no-deps --no-build-isolation . \
+ && useradd --create-home --uid 1000 deepblock \
+ && install --directory --owner deepblock /data
+
+USER deepblock
+VOLUME /data
+EXPOSE 8645 8646
+ENTRYPOINT ["deepblock-node"]
+CMD ["run", "--network", "testnet", "--data-dir", "/data"]

@@ -1,0 +1,67 @@
+# Needs make and Python 3.11 or 3.12; no compiler. `make help` lists the targets.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])' 2>/dev/null && echo $$p && break; done)
+# More words for the pip command that fetches torch. It takes the build that pip finds first: to have another one (CPU only, or
+# for your CUDA or ROCm), name its index as PyTorch's "get started" page says: make install TORCH_FLAGS="--index-url …".
+TORCH_FLAGS ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+# Wheels only, hashes checked, nothing resolved anew. The two exceptions are pure Python and published as source only.
+PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCK := $(PIP) --no-deps --no-build-isolation --only-binary :all: --no-binary python-baseconv,varint
+
+.DEFAULT_GOAL := help
+.PHONY: help install devnet test check format bench gpu-check lock clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed  ## make .venv with everything in it (does nothing when that is up to date)
+
+$(VENV)/.installed: pyproject.toml locks/build.txt locks/dev.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or 3.12 found. Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in [(3, 11), (3, 12)] or \
+		sys.exit("$(PYTHON) is Python %d.%d; DeepBlock needs 3.11 or 3.12." % v)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "On Debian and Ubuntu the module venv is a package of its own: apt-get install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV): the locked packages, torch (the largest), then DeepBlock itself"
+	@$(LOCK) -r locks/build.txt
+	@$(LOCK) -r locks/dev.txt
+	@$(PIP) $(TORCH_FLAGS) torch==2.13.0
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+devnet: install  ## mine on a network of your own; the chain lives in .devnet
+	exec $(BIN)/deepblock-node run --network devnet --data-dir .devnet --mine
+
+test: install  ## run every test (under 10 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+check: install  ## lint, formatting, types, and the test of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/house
+
+format: install  ## put the code into its form
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: install  ## print the table of benchmarks, each with its baseline
+	$(BIN)/python -m tests.bench
+
+gpu-check: install  ## compare sessions on this machine's GPU with the published vectors
+	$(BIN)/python -m tests.gpu_check
+
+UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	--only-binary :all: --no-annotate --no-header --no-emit-package torch pyproject.toml
+
+lock:  ## choose the versions anew (needs uv on the PATH)
+	$(UV_COMPILE) --output-file locks/run.txt
+	$(UV_COMPILE) --extra dev --constraints locks/run.txt --output-file locks/dev.txt
+	sed -n '/^setuptools==/,/[^\\]$$/p' locks/run.txt > locks/build.txt
+
+clean:  ## remove the environment and the caches (never a chain)
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
