@@ -1,0 +1,83 @@
+"""Which chain is the chain: the heaviest valid one, the first seen of equals (protocol: weight).
+
+The tree holds a small node a block. Nothing here checks a block; only valid ones are added.
+"""
+
+from dataclasses import dataclass, field
+
+from consensus.header import Ancestry
+from deepblock.cid import Cid
+from deepblock.types import Block, Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`weight`: of the chain up to here, the sum of difficulties. `state_root`: after this block."""
+
+    id: Cid
+    parent: Cid
+    height: int
+    timestamp: int
+    difficulty: int
+    weight: int
+    state_root: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """From one head to another: the blocks to undo, newest first, and those to apply, oldest first."""
+
+    undo: tuple[Cid, ...]
+    apply: tuple[Cid, ...]
+
+
+@dataclass(slots=True)
+class BlockTree:
+    """All known valid blocks. `finality`: how many blocks of the head's chain may be undone."""
+
+    root: Node
+    finality: int
+    nodes: dict[Cid, Node] = field(init=False)
+    head: Node = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.nodes = {self.root.id: self.root}
+        self.head = self.root
+
+    def child(self, block: Block, state_root: Hash32) -> Node:
+        """The node that `block` would have; its parent must be known."""
+        header = block.header
+        weight = self.nodes[header.parent].weight + header.difficulty
+        return Node(block.id, header.parent, header.height, header.timestamp, header.difficulty, weight, state_root)
+
+    def add(self, node: Node) -> None:
+        self.nodes[node.id] = node
+
+    def is_better(self, node: Node) -> bool:
+        """Heavier than the head, and on its chain down to the finality depth."""
+        if node.weight <= self.head.weight:
+            return False
+        return len(self.switch(self.head.id, node.parent).undo) <= self.finality
+
+    def switch(self, old: Cid, new: Cid) -> Switch:
+        """The way from one block to another through their last common ancestor."""
+        undo, apply = [], []
+        left, right = self.nodes[old], self.nodes[new]
+        while left.id != right.id:
+            if left.height >= right.height:
+                undo.append(left.id)
+                left = self.nodes[left.parent]
+            else:
+                apply.append(right.id)
+                right = self.nodes[right.parent]
+        return Switch(tuple(undo), tuple(reversed(apply)))
+
+    def ancestry(self, parent: Cid, window: int) -> Ancestry:
+        """What the rules want to know below a child of `parent`. `window`: timestamps wanted."""
+        node = self.nodes[parent]
+        timestamps = [node.timestamp]
+        below = node
+        while len(timestamps) < max(2, window) and below.parent in self.nodes:
+            below = self.nodes[below.parent]
+            timestamps.append(below.timestamp)
+        return Ancestry(node.id, node.height, node.state_root, node.difficulty, timestamps)

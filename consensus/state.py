@@ -1,0 +1,114 @@
+"""The state of a chain: typed access to a key-value map, and what a block changes in it.
+
+| key                        | value                                                         |
+|----------------------------|---------------------------------------------------------------|
+| 'a' ‖ address (20)         | Account                                                       |
+| 't' ‖ task CID (36)        | TaskState                                                     |
+| 'p' ‖ height (8, big-end.) | Payouts that can be spent from that height                    |
+| 's'                        | Supply                                                        |
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from consensus.task import TaskState
+from deepblock.cid import Cid
+from deepblock.codec import decode, encode
+from deepblock.types import Account, Address, Motes
+
+Read = Callable[[bytes], bytes | None]
+"""A value of the state by its key; None where there is none."""
+
+T = TypeVar("T")
+_SUPPLY: Final = b"s"
+
+
+@dataclass(frozen=True, slots=True)
+class Payout:
+    address: Address
+    amount: Motes
+
+
+@dataclass(frozen=True, slots=True)
+class Payouts:
+    """Rewards that mature together."""
+
+    items: tuple[Payout, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """`issued`: motes minted since the genesis, mature or not."""
+
+    issued: Motes = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What a block changed: the new values, and the ones they replaced (None: no such key)."""
+
+    new: Mapping[bytes, bytes | None]
+    old: Mapping[bytes, bytes | None]
+
+
+def account_key(address: Address) -> bytes:
+    return b"a" + address
+
+
+def task_key(task: Cid) -> bytes:
+    return b"t" + task
+
+
+def payouts_key(height: int) -> bytes:
+    return b"p" + height.to_bytes(8, "big")
+
+
+@dataclass(slots=True)
+class State:
+    """A state being changed: reads go through, writes are kept here until somebody takes the `delta`."""
+
+    read: Read
+    _new: dict[bytes, bytes | None] = field(default_factory=dict)
+    _old: dict[bytes, bytes | None] = field(default_factory=dict)
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._new[key] if key in self._new else self.read(key)
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        if key not in self._old:
+            self._old[key] = self.read(key)
+        self._new[key] = value
+
+    def _load(self, key: bytes, default: T) -> T:
+        value = self.get(key)
+        return default if value is None else decode(type(default), value)
+
+    def account(self, address: Address) -> Account:
+        return self._load(account_key(address), Account())
+
+    def set_account(self, address: Address, account: Account) -> None:
+        self.put(account_key(address), encode(account))
+
+    def task(self, task: Cid) -> TaskState:
+        return self._load(task_key(task), TaskState())
+
+    def set_task(self, task: Cid, value: TaskState) -> None:
+        self.put(task_key(task), encode(value))
+
+    def payouts(self, height: int) -> Payouts:
+        return self._load(payouts_key(height), Payouts())
+
+    def set_payouts(self, height: int, payouts: Payouts) -> None:
+        self.put(payouts_key(height), encode(payouts) if payouts.items else None)
+
+    def supply(self) -> Supply:
+        return self._load(_SUPPLY, Supply())
+
+    def set_supply(self, supply: Supply) -> None:
+        self.put(_SUPPLY, encode(supply))
+
+    def delta(self) -> Delta:
+        """What has changed so far; keys that came back to their old value are left out."""
+        changed = {key: value for key, value in self._new.items() if value != self._old[key]}
+        return Delta(changed, {key: self._old[key] for key in changed})

@@ -1,0 +1,86 @@
+"""The root that a header commits: a binary Merkle tree over the state's keys, compact and canonical.
+
+A key's path is SHA-256(key), read from the highest bit. An empty tree is 32 zero bytes; a subtree with one key is
+that leaf, at whatever depth; any other subtree is a branch. So a set of keys and values has one tree, in whatever
+order it came about, and a path ends after about log2(keys) steps. Nodes are named by their hash and never change,
+so the trees of all blocks share what they have in common.
+
+    leaf   = 0x00 ‖ path (32) ‖ SHA-256(value) (32)
+    branch = 0x01 ‖ left (32) ‖ right (32)
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from deepblock.types import Hash32
+
+EMPTY: Final = Hash32(bytes(32))
+_LEAF: Final = b"\x00"
+_BRANCH: Final = b"\x01"
+
+Leaf = tuple[bytes, bytes | None]
+"""A path and the hash of its value; None: no such key."""
+
+
+def update(
+    root: Hash32, changes: Mapping[bytes, bytes | None], read: Callable[[bytes], bytes]
+) -> tuple[Hash32, dict[bytes, bytes]]:
+    """The root after `changes` (key → value, None removes), and the nodes that are new, by hash.
+
+    `read` gives a node of the old tree by its hash.
+    """
+    fresh: dict[bytes, bytes] = {}
+    leaves = sorted(
+        (hashlib.sha256(key).digest(), None if value is None else hashlib.sha256(value).digest())
+        for key, value in changes.items()
+    )
+
+    def load(name: bytes) -> bytes:
+        return fresh[name] if name in fresh else read(name)
+
+    def store(node: bytes) -> bytes:
+        name = hashlib.sha256(node).digest()
+        fresh[name] = node
+        return name
+
+    def join(left: bytes, right: bytes) -> bytes:
+        """A lone leaf rises; everything else becomes a branch."""
+        if left == EMPTY and (right == EMPTY or load(right)[:1] == _LEAF):
+            return right
+        if right == EMPTY and load(left)[:1] == _LEAF:
+            return left
+        return store(_BRANCH + left + right)
+
+    def build(depth: int, items: list[Leaf]) -> bytes:
+        """A subtree of these leaves alone."""
+        if not items:
+            return bytes(EMPTY)
+        if len(items) == 1:
+            path, value = items[0]
+            assert value is not None
+            return store(_LEAF + path + value)
+        zeros, ones = _split(depth, items)
+        return join(build(depth + 1, zeros), build(depth + 1, ones))
+
+    def change(name: bytes, depth: int, items: list[Leaf]) -> bytes:
+        """The subtree `name` with `items` put in or taken out."""
+        if not items:
+            return name
+        node = b"" if name == EMPTY else load(name)
+        if node[:1] == _BRANCH:
+            zeros, ones = _split(depth, items)
+            return join(change(node[1:33], depth + 1, zeros), change(node[33:65], depth + 1, ones))
+        present = {node[1:33]: node[33:65]} if node else {}
+        merged = {**present, **dict(items)}
+        return build(depth, sorted((path, value) for path, value in merged.items() if value is not None))
+
+    return Hash32(change(root, 0, list(leaves))), fresh
+
+
+def _split(depth: int, items: Iterable[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
+    """By the bit of the path at `depth`."""
+    sides: tuple[list[Leaf], list[Leaf]] = ([], [])
+    for item in items:
+        sides[item[0][depth >> 3] >> 7 - (depth & 7) & 1].append(item)
+    return sides
