@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from consensus.header import Ancestry
 from deepblock.cid import Cid
+from deepblock.codec import U64, U128
 from deepblock.types import Block, Hash32
 
 
@@ -16,10 +17,10 @@ class Node:
 
     id: Cid
     parent: Cid
-    height: int
-    timestamp: int
-    difficulty: int
-    weight: int
+    height: U64
+    timestamp: U64
+    difficulty: U128
+    weight: U128
     state_root: Hash32
 
 

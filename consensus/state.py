@@ -8,7 +8,7 @@
 | 's'                        | Supply                                                        |
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -45,11 +45,27 @@ class Supply:
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
-    """What a block changed: the new values, and the ones they replaced (None: no such key)."""
+class Change:
+    """One key's value after and before a block; None: no such key."""
 
-    new: Mapping[bytes, bytes | None]
-    old: Mapping[bytes, bytes | None]
+    key: bytes
+    new: bytes | None
+    old: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What a block changed: enough to apply it, and to undo it."""
+
+    changes: tuple[Change, ...]
+
+    @property
+    def new(self) -> dict[bytes, bytes | None]:
+        return {change.key: change.new for change in self.changes}
+
+    @property
+    def old(self) -> dict[bytes, bytes | None]:
+        return {change.key: change.old for change in self.changes}
 
 
 def account_key(address: Address) -> bytes:
@@ -110,5 +126,10 @@ class State:
 
     def delta(self) -> Delta:
         """What has changed so far; keys that came back to their old value are left out."""
-        changed = {key: value for key, value in self._new.items() if value != self._old[key]}
-        return Delta(changed, {key: self._old[key] for key in changed})
+        return Delta(
+            tuple(
+                Change(key, value, self._old[key])
+                for key, value in sorted(self._new.items())
+                if value != self._old[key]
+            )
+        )

@@ -1,5 +1,7 @@
 """Tasks on the chain: which is scheduled, how far it is, and the bar a session has to pass (protocol: Tasks)."""
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from consensus.params import Params
@@ -22,11 +24,13 @@ class TaskState:
     blocks: U64 = 0
 
 
-def specs(params: Params) -> dict[Cid, TaskSpec]:
+@functools.cache
+def specs(params: Params) -> Mapping[Cid, TaskSpec]:
     """The tasks of a network, by id."""
     return {cid_of(spec): spec for spec in params.base_tasks}
 
 
+@functools.cache
 def scheduled(params: Params, height: int) -> Cid:
     """The task that the block at `height` trains: the base tasks take turns, an epoch each."""
     turn = height // params.epoch % len(params.base_tasks)
