@@ -1,0 +1,164 @@
+"""A folder of IPLD blocks: models, states, data sets, and whatever else is named by a CID.
+
+Each block is a file of its own, `<two characters>/<cid>`, as in Kubo's flatfs. Several processes may use one
+folder at once: a block appears whole or not at all, and two writers of one CID write the same bytes. What is
+read is hashed again, so a damaged disk gives an error and never other bytes.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from deepblock import unixfs
+from deepblock.cid import DAG_CBOR, Cid, cid_of_block
+from deepblock.codec import Malformed
+
+MAX_BLOCK = 1 << 20
+"""Bytes. No block is larger (protocol: a body, the largest of our own, has half of that)."""
+_ABANDONED = 3600
+"""Seconds after which a half-written file must be of a process that died."""
+
+
+class Missing(LookupError):
+    """The block `cid` is not here."""
+
+    def __init__(self, cid: Cid) -> None:
+        super().__init__(cid)
+        self.cid = cid
+
+    def __str__(self) -> str:
+        return f"block {self.cid} is not in the store"
+
+
+class Corrupt(Missing):
+    """The file of block `cid` had other bytes. It is removed, so that the block can be fetched again."""
+
+    def __str__(self) -> str:
+        return f"block {self.cid} was damaged on disk and has been removed"
+
+
+class Files(Protocol):
+    """Where whole files are kept: all that training needs to know about storage."""
+
+    def get_file(self, cid: Cid, max_size: int) -> bytes: ...
+
+    def put_file(self, data: bytes) -> Cid: ...
+
+
+class Blockstore:
+    """The blocks in the folder `path`, which is made if need be."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._unfinished = path / "unfinished"
+        self._unfinished.mkdir(parents=True, exist_ok=True)
+        for file in self._unfinished.iterdir():
+            if file.stat().st_mtime < time.time() - _ABANDONED:
+                file.unlink(missing_ok=True)
+
+    # Blocks
+
+    def put_block(self, data: bytes, codec: int = DAG_CBOR) -> Cid:
+        """Keep a block of at most 1 MiB. On return it is on the disk, even if the power fails now."""
+        if len(data) > MAX_BLOCK:
+            raise ValueError(f"a block of {len(data)} bytes; the most is {MAX_BLOCK}")
+        cid = cid_of_block(data, codec)
+        if not self.has(cid):
+            self._write(self._file(cid), data)
+        return cid
+
+    def get_block(self, cid: Cid) -> bytes:
+        """The block's bytes. Raises Missing, or Corrupt."""
+        file = self._file(cid)
+        try:
+            with file.open("rb") as stream:
+                data = stream.read(MAX_BLOCK + 1)
+        except FileNotFoundError:
+            raise Missing(cid) from None
+        if cid_of_block(data, cid.codec) != cid:
+            file.unlink(missing_ok=True)
+            raise Corrupt(cid)
+        return data
+
+    def has(self, cid: Cid) -> bool:
+        """Whether the block is here (of a file: its topmost block; see `missing`)."""
+        return self._file(cid).exists()
+
+    # Files of any size, as UnixFS trees of blocks
+
+    def put_file(self, data: bytes) -> Cid:
+        """Keep a file. Its topmost block is written last: where it is here, the rest was too."""
+        cid, blocks = unixfs.split_file(data)
+        for block_cid, block in blocks.items():
+            self.put_block(block, block_cid.codec)
+        return cid
+
+    def get_file(self, cid: Cid, max_size: int) -> bytes:
+        """The file's bytes. Raises Missing, Corrupt, or Malformed: too long, or laid out in another way."""
+        leaves = []
+        for part in self._walk(self._whole(cid, max_size)):
+            block = self.get_block(part.cid)
+            if not unixfs.parts(part, block):
+                leaves.append(block)
+        return b"".join(leaves)
+
+    def missing(self, cid: Cid, max_size: int | None = None) -> list[Cid]:
+        """What to fetch to have the file `cid`: its blocks that are not here. Ask again once they are, until
+        none is named: what lies below a block is known when it is here. A DAG-CBOR block is one alone.
+
+        Raises Malformed like `get_file`, as early as it can be known.
+        """
+        if cid.codec == DAG_CBOR:
+            return [] if self.has(cid) else [cid]
+        try:
+            file = self._whole(cid, max_size)
+        except Missing:
+            return [cid]
+        return list(dict.fromkeys(part.cid for part in self._walk(file) if not self.has(part.cid)))
+
+    def remove(self, cid: Cid) -> None:
+        """Remove a block and, if it is a file's, those below it. Another file that shares some loses them too."""
+        below: list[unixfs.Part] = []
+        with suppress(Missing, Malformed):
+            below.extend(self._walk(self._whole(cid, None)))
+        for gone in (cid, *(part.cid for part in below)):
+            self._file(gone).unlink(missing_ok=True)
+
+    def _whole(self, cid: Cid, max_size: int | None) -> unixfs.Part:
+        file = unixfs.whole(cid, self.get_block(cid))
+        if max_size is not None and file.size > max_size:
+            raise Malformed(f"file {cid} has {file.size} bytes; at most {max_size} were expected")
+        return file
+
+    def _walk(self, part: unixfs.Part) -> Iterator[unixfs.Part]:
+        """`part` and all below it, in order. What is below a block that is not here remains unknown."""
+        yield part
+        if part.height > 0:
+            with suppress(Missing):
+                for child in unixfs.parts(part, self.get_block(part.cid)):
+                    yield from self._walk(child)
+
+    # The folder
+
+    def _file(self, cid: Cid) -> Path:
+        text = str(cid)
+        return self._path / text[-3:-1] / text  # all CIDs begin alike, and the last character has 3 bits
+
+    def _write(self, file: Path, data: bytes) -> None:
+        """Aside, onto the disk, then into place, and that onto the disk too."""
+        handle, unfinished = tempfile.mkstemp(dir=self._unfinished)
+        with open(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(handle)
+        file.parent.mkdir(exist_ok=True)
+        os.replace(unfinished, file)
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

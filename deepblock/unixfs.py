@@ -1,0 +1,190 @@
+"""Files as IPLD blocks: UnixFS, so that any IPFS client can fetch them (https://specs.ipfs.tech/unixfs/).
+
+A file of up to 262,144 bytes is one raw block. A longer one is cut into leaves of that size under a balanced
+tree of dag-pb nodes, 174 links each, all leaves at one depth (protocol: Encoding). The layout leaves no
+freedom: the shape of the tree, and every byte of a node but its links' hashes, follow from the file's length.
+So a node is checked by writing it again, and a file that is laid out otherwise is refused at its topmost
+block, before its leaves are fetched.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from deepblock.cid import DAG_PB, RAW, Cid, cid_of_block
+from deepblock.codec import Malformed
+
+CHUNK = 262_144
+"""Bytes in every leaf but the last."""
+LINKS = 174
+"""Children of every full node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a file: the `size` bytes below `cid`, its leaves `height` levels down (0: it is one)."""
+
+    cid: Cid
+    size: int
+    height: int
+
+
+def split_file(data: bytes) -> tuple[Cid, dict[Cid, bytes]]:
+    """The file's CID and its blocks, children before their parents."""
+    blocks: dict[Cid, bytes] = {}
+
+    def add(start: int, size: int, height: int) -> Cid:
+        if height == 0:
+            block, codec = data[start : start + size], RAW
+        else:
+            step = _capacity(height - 1)
+            cids = [
+                add(start + i * step, part, height - 1) for i, part in enumerate(_part_sizes(size, height))
+            ]
+            block, codec = _node(size, height, cids), DAG_PB
+        cid = cid_of_block(block, codec)
+        blocks[cid] = block
+        return cid
+
+    root = add(0, len(data), _height(len(data)))
+    return root, blocks
+
+
+def file_cid(data: bytes) -> Cid:
+    """The file's CID: what `ipfs add` would call it."""
+    return split_file(data)[0]
+
+
+def whole(cid: Cid, block: bytes) -> Part:
+    """The whole file that `cid` names, from its topmost block. Raises Malformed."""
+    size = len(block) if cid.codec == RAW else _stated_size(block)
+    return Part(cid, size, _height(size))
+
+
+def parts(part: Part, block: bytes) -> list[Part]:
+    """The pieces right below `part` (none for a leaf), whose block is `block`: the caller has checked its hash.
+
+    Raises Malformed unless it is, byte for byte, the block that the layout puts there.
+    """
+    if part.height == 0:
+        if part.cid.codec != RAW or len(block) != part.size:
+            raise Malformed(f"{part.cid}: not a leaf of {part.size} bytes")
+        return []
+    try:
+        cids = [Cid(link) for link in _links(block)]
+    except ValueError as error:
+        raise Malformed(f"{part.cid}: {error}") from error
+    if part.cid.codec != DAG_PB or block != _node(part.size, part.height, cids):
+        raise Malformed(f"{part.cid}: not the canonical UnixFS node over {part.size} bytes")
+    return [
+        Part(cid, size, part.height - 1)
+        for cid, size in zip(cids, _part_sizes(part.size, part.height), strict=True)
+    ]
+
+
+# The shape of the tree, which follows from the length alone
+
+
+def _capacity(height: int) -> int:
+    """Bytes under a full node of this height."""
+    return CHUNK * LINKS**height
+
+
+def _height(size: int) -> int:
+    height = 0
+    while _capacity(height) < size:
+        height += 1
+    return height
+
+
+def _part_sizes(size: int, height: int) -> list[int]:
+    step = _capacity(height - 1)
+    return [min(step, size - start) for start in range(0, size, step)]
+
+
+@lru_cache(maxsize=1024)
+def _stored_size(size: int, height: int) -> int:
+    """Bytes of all blocks of a part together, nodes included: what dag-pb calls Tsize."""
+    if height == 0:
+        return size
+    below = _part_sizes(size, height)
+    node = _node(size, height, [_SOME_CID] * len(below))
+    return len(node) + sum(_stored_size(part, height - 1) for part in below)
+
+
+# Protocol buffers. dag-pb is PBNode {1: Data, 2: repeated PBLink {1: Hash, 2: Name, 3: Tsize}}, the links first;
+# UnixFS, as its Data, is {1: Type (2 means file), 3: filesize, 4: repeated blocksizes}.
+
+_SOME_CID = cid_of_block(b"", RAW)
+_MAX_VARINT = 9  # bytes: 63 bits
+
+
+def _node(size: int, height: int, cids: list[Cid]) -> bytes:
+    below = _part_sizes(size, height)
+    if len(cids) != len(below):
+        raise Malformed(f"a UnixFS node over {size} bytes has {len(below)} links, not {len(cids)}")
+    links = b"".join(
+        _bytes(2, _bytes(1, cid) + _bytes(2, b"") + _number(3, _stored_size(part, height - 1)))
+        for cid, part in zip(cids, below, strict=True)
+    )
+    unixfs = _number(1, 2) + _number(3, size) + b"".join(_number(4, part) for part in below)
+    return links + _bytes(1, unixfs)
+
+
+def _stated_size(node: bytes) -> int:
+    for field, value in _fields(node):
+        if field == 1 and isinstance(value, bytes):
+            for inner, size in _fields(value):
+                if inner == 3 and isinstance(size, int):
+                    return size
+    raise Malformed("a dag-pb node that is no UnixFS file")
+
+
+def _links(node: bytes) -> Iterator[bytes]:
+    for field, link in _fields(node):
+        if field == 2 and isinstance(link, bytes):
+            for inner, cid in _fields(link):
+                if inner == 1 and isinstance(cid, bytes):
+                    yield cid
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _bytes(field: int, value: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(value)) + value
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields of a message with their values: numbers, or bytes. Raises Malformed."""
+    at = 0
+    while at < len(message):
+        key, at = _read_varint(message, at)
+        value, at = _read_varint(message, at)
+        match key & 7:
+            case 0:
+                yield key >> 3, value
+            case 2 if at + value <= len(message):
+                yield key >> 3, message[at : at + value]
+                at += value
+            case _:
+                raise Malformed("not a dag-pb node")
+
+
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift, byte in enumerate(message[at : at + _MAX_VARINT]):
+        value |= (byte & 0x7F) << 7 * shift
+        if byte < 0x80:
+            return value, at + shift + 1
+    raise Malformed("not a dag-pb node: a number does not end")
