@@ -1,0 +1,229 @@
+"""py-libp2p 0.8.1 with its sharp edges covered; each class says which."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import structlog
+import trio
+from google.protobuf.message import DecodeError
+from libp2p.abc import IMuxedConn, INetStream
+from libp2p.io.abc import ReadWriteCloser
+from libp2p.io.exceptions import IncompleteReadError, IOException, MessageTooLarge
+from libp2p.network.auto_connector import AutoConnector
+from libp2p.network.connection.exceptions import RawConnError
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.exceptions import SwarmException
+from libp2p.network.stream.exceptions import StreamError
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import GossipSub
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.pubsub.utils import maybe_consume_signed_record
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.tools.anyio_service import Service
+from libp2p.tools.anyio_service.trio_manager import TrioManager
+from libp2p.utils.varint import read_varint_prefixed_bytes_limited
+from multiaddr import Multiaddr
+
+log = structlog.get_logger("p2p")
+
+CONNECTIONS_PER_PEER = 2
+"""Two nodes that dial each other at the same moment get two; an older one makes way for a third."""
+QUEUED_RPCS = 512
+"""Outbound messages that wait for one slow neighbour; more are lost, as gossip may be."""
+WRITE_TIME = 10.0
+"""Seconds for one yamux frame (≤ 64 KiB) to leave; a connection that takes longer is dead."""
+
+Accuse = Callable[[ID, str], None]
+"""(peer, reason): report a fault and drop the peer."""
+
+
+class TolerantManager(TrioManager):
+    """py-libp2p ends a whole service (all connections, all gossip) when one of its tasks raises. Here only
+    that task ends, and the connection that it belonged to. A daemon task that fails still ends the host,
+    which the bridge starts again."""
+
+    def run_task(
+        self, async_fn: Callable[..., Awaitable[Any]], *args: Any,
+        daemon: bool = False, name: str | None = None, _internal: bool = False,
+    ) -> None:  # fmt: skip
+        async def contained(*args: Any) -> None:
+            try:
+                await async_fn(*args)
+            except Exception as error:
+                log.warning("p2p_task_failed", task=str(async_fn), error=repr(error))
+                owner = getattr(async_fn, "__self__", None)
+                if isinstance(owner, SwarmConn | Yamux):
+                    await owner.close()
+
+        task = async_fn if daemon or _internal else contained
+        super().run_task(task, *args, daemon=daemon, name=name or str(async_fn), _internal=_internal)
+
+
+@asynccontextmanager
+async def running(service: Service) -> AsyncIterator[None]:
+    """`background_trio_service` with a TolerantManager."""
+    async with trio.open_nursery() as nursery:
+        manager = TolerantManager(service)
+        service._manager = manager
+        nursery.start_soon(manager.run)
+        await manager.wait_started()
+        try:
+            yield
+        finally:
+            with trio.CancelScope(shield=True):
+                await manager.stop()
+
+
+class Muxer(Yamux):
+    """A write that is cancelled half-way garbles all streams of the connection, so a frame is finished or the
+    connection ends. An overrun receive window is only logged by py-libp2p, so what piles up unread is
+    bounded here."""
+
+    unread_limit = 64 * 1024 * 1024
+
+    async def _write_frame(self, data: bytes) -> None:
+        async with self._write_lock:
+            with trio.CancelScope(deadline=trio.current_time() + WRITE_TIME, shield=True) as writing:
+                await self.secured_conn.write(data)
+        if writing.cancelled_caught:
+            with suppress(Exception):
+                await self.secured_conn.close()
+            raise RawConnError(f"connection closed: one frame took more than {WRITE_TIME:g} s")
+        await trio.lowlevel.checkpoint()
+
+    async def _read_data_body(self, length: int) -> bytes:
+        if length + sum(map(len, self.stream_buffers.values())) > self.unread_limit:
+            raise trio.TooSlowError  # the one error for which the caller closes the connection
+        return await super()._read_data_body(length)
+
+
+class NoAutoConnect(AutoConnector):
+    """py-libp2p redials whom it has ever heard of, bans or not; whom to dial is decided in node/peers.py."""
+
+    async def maybe_connect(self) -> None:
+        return
+
+
+class Network(Swarm):
+    """No dials but the asked-for ones, a gate for peer ids, inbound slots that are given back."""
+
+    allowed: Callable[[ID], bool] = staticmethod(lambda peer: True)
+
+    def _init_connection_management(self) -> None:
+        super()._init_connection_management()
+        self.auto_connector = NoAutoConnect(self)
+
+    async def dial_peer(self, peer_id: ID) -> Any:
+        """Called when a stream is wanted to a peer without connection; libp2p would guess an address."""
+        raise SwarmException(f"not connected to {peer_id}")
+
+    async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
+        peer = muxed_conn.peer_id
+        if peer == self.self_id or not self.allowed(peer):
+            await muxed_conn.close()
+            raise SwarmException("connection to itself" if peer == self.self_id else f"{peer} is banned")
+        for old in self.get_connections(peer)[: 1 - CONNECTIONS_PER_PEER]:
+            self.manager.run_task(old.close)
+        return await super().add_conn(muxed_conn, direction)
+
+    async def _do_handle_inbound_connection(
+        self, read_write_closer: ReadWriteCloser, maddr: Multiaddr, failure_event: Any
+    ) -> None:
+        """libp2p's own keeps slot and task until the host stops: after 250 inbound connections it takes no
+        more."""
+        raw = RawConnection(read_write_closer, False)
+        try:
+            muxed: Any = await self.upgrade_inbound_raw_conn(raw, maddr)
+            await muxed.event_closed.wait()
+        except Exception as error:
+            log.debug("p2p_inbound_failed", error=repr(error))
+        finally:
+            with suppress(Exception):
+                await raw.close()
+
+
+class Router(GossipSub):
+    def _check_equivocation(self, msg: rpc_pb2.Message) -> bool:
+        """Always fine: an id comes here once, and libp2p would keep a thousand whole messages to compare
+        with."""
+        return True
+
+
+class Gossiper(Pubsub):
+    """libp2p dies of one undecodable frame or key, starts a task for every message of a frame, loses what
+    exceeds its queues of 32, and lets two writers interleave their frames on one stream."""
+
+    def __init__(self, *args: Any, accuse: Accuse, rate: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.counter = time.time_ns()  # a restart must not fall back behind the numbers that others have seen
+        self._accuse = accuse
+        self._rate = rate
+        self._counts: dict[ID, tuple[int, int]] = {}  # peer → (second, messages in it)
+        self._write_locks: WeakKeyDictionary[INetStream, trio.Lock] = WeakKeyDictionary()
+
+    async def stream_handler(self, stream: INetStream) -> None:
+        peer = stream.muxed_conn.peer_id
+        try:
+            await self.continuously_read_stream(stream)
+        except IncompleteReadError:
+            self._handle_dead_peer(peer)
+        except MessageTooLarge as error:
+            self._accuse(peer, f"oversized gossip frame: {error}")
+        except (StreamError, IOException, RawConnError):
+            pass  # the stream ended; the network tells when it was the last connection
+        except DecodeError:
+            self._accuse(peer, "undecodable gossip frame")
+        except Exception as error:
+            self._accuse(peer, f"invalid gossip frame: {error!r}")
+        finally:
+            with trio.CancelScope(shield=True), suppress(Exception):
+                await stream.reset()
+
+    async def continuously_read_stream(self, stream: INetStream) -> None:
+        """One message after the other, so that a neighbour that floods fills its own window and not our
+        memory."""
+        peer = stream.muxed_conn.peer_id
+        while self.manager.is_running:
+            frame = await read_varint_prefixed_bytes_limited(stream, self.max_inbound_rpc_size)
+            rpc = rpc_pb2.RPC.FromString(frame)
+            if not maybe_consume_signed_record(rpc, self.host, peer):
+                raise ValueError("forged sender record")
+            for message in rpc.publish:
+                if self._is_subscribed_to_msg(message) and self._within_rate(peer):
+                    await self.push_msg(peer, message)
+                await trio.lowlevel.checkpoint()
+            for subscription in rpc.subscriptions[: self.max_subscriptions_per_rpc]:
+                self.handle_subscription(peer, subscription)
+            if rpc.HasField("control"):
+                await self.router.handle_rpc(rpc, peer)
+
+    def _within_rate(self, peer: ID) -> bool:
+        now = int(time.monotonic())
+        second, count = self._counts.get(peer, (now, 0))
+        count = count + 1 if second == now else 1
+        self._counts[peer] = (now, count)
+        if count == self._rate + 1:
+            self._accuse(peer, f"more than {self._rate} gossip messages in a second")
+        return count <= self._rate
+
+    async def _handle_new_peer(self, peer_id: ID) -> None:
+        await super()._handle_new_peer(peer_id)
+        if peer_id in self.peer_queues:
+            self.peer_queues[peer_id]._queue.max_size = QUEUED_RPCS
+
+    def _handle_dead_peer(self, peer_id: ID) -> None:
+        self._counts.pop(peer_id, None)
+        super()._handle_dead_peer(peer_id)
+
+    async def write_msg(self, stream: INetStream, rpc_msg: rpc_pb2.RPC) -> bool:
+        async with self._write_locks.setdefault(stream, trio.Lock()):
+            return await super().write_msg(stream, rpc_msg)
+
+    def notify_subscriptions(self, publish_message: rpc_pb2.Message) -> None:
+        """Nobody reads libp2p's subscription channels of 32; the host delivers what its validators accept."""

@@ -1,0 +1,399 @@
+"""The libp2p host: everything in here runs in the trio thread."""
+
+import errno
+import logging
+import socket
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+
+import structlog
+import trio
+from libp2p.abc import INetConn, INetStream, INetwork, INotifee
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
+from libp2p.custom_types import StreamHandlerFn, TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.host.exceptions import StreamFailure
+from libp2p.host.ping import ID as PING_PROTOCOL
+from libp2p.host.ping import PingService
+from libp2p.identity.identify import identify
+from libp2p.io.exceptions import IOException
+from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.network.connection.exceptions import RawConnError
+from libp2p.network.exceptions import SwarmException
+from libp2p.network.stream.exceptions import StreamError
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStore
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, PROTOCOL_ID_V12
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.rcmgr import Direction
+from libp2p.security.noise.exceptions import PeerIDMismatchesPubkey
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL
+from libp2p.security.noise.transport import Transport as Noise
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL
+from libp2p.transport.tcp.tcp import TCP
+from libp2p.transport.upgrader import TransportUpgrader
+from libp2p.utils.varint import encode_varint_prefixed
+from multiaddr import Multiaddr
+from multiaddr.utils import get_thin_waist_addresses
+
+from node.p2p import wire
+from node.p2p.events import (
+    AskTimeout,
+    Event,
+    Fault,
+    Gossip,
+    Limits,
+    ListenError,
+    PeerDown,
+    PeerGone,
+    PeerUp,
+    Refusal,
+    Refused,
+    ReplyTooLarge,
+    TooLarge,
+    Unreachable,
+    Validator,
+)
+from node.p2p.guards import Gossiper, Muxer, Network, Router, running
+
+log = structlog.get_logger("p2p")
+logging.getLogger("libp2p").setLevel(logging.CRITICAL)  # what matters is logged here, once and plainly
+
+REPEAT_WINDOW = 60.0
+"""Seconds in which the same content on the same topic is delivered once, whoever signs it anew."""
+REPEAT_MEMORY = 8_192
+"""Contents remembered for that."""
+STREAM_ENDED = (StreamError, IOException, RawConnError, SwarmException, wire.Hangup)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    key: bytes  # Ed25519 seed, 32 bytes
+    host: str
+    port: int
+    agent: str
+    topics: Mapping[str, Validator]
+    protocols: tuple[str, ...]
+    limits: Limits
+
+
+class Host(INotifee):
+    """`tell` carries events out, `serve(peer, protocol, request)` is answered by the handlers' side."""
+
+    def __init__(
+        self, settings: Settings, bans: dict[str, float],
+        tell: Callable[[Event], None], serve: Callable[[str, str, bytes], Awaitable[bytes]],
+    ) -> None:  # fmt: skip
+        self.limits = settings.limits
+        self._settings = settings
+        self._bans = bans  # peer → time.monotonic() at which the ban ends; outlives the host
+        self._tell = tell
+        self._serve = serve
+        self._streams: Counter[ID] = Counter()
+        self._handling: Counter[ID] = Counter()
+        self._up: set[ID] = set()
+        self._delivered: OrderedDict[bytes, float] = OrderedDict()
+
+        keys = create_new_key_pair(settings.key)
+        self.id = ID.from_pubkey(keys.public_key)
+        peerstore = PeerStore()
+        peerstore.add_key_pair(self.id, keys)
+        muxer = type("BoundedMuxer", (Muxer,), {"unread_limit": self.limits.unread})
+        noise = Noise(keys, noise_privkey=create_noise_key_pair().private_key)
+        most = self.limits.connections
+        self.network = Network(
+            self.id, peerstore,
+            TransportUpgrader({NOISE_PROTOCOL: noise}, {TProtocol(YAMUX_PROTOCOL): muxer}),
+            [TCP()],
+            retry_config=RetryConfig(max_retries=0),
+            connection_config=ConnectionConfig(
+                max_connections=most, high_watermark=most, low_watermark=0, min_connections=0
+            ),
+        )  # fmt: skip
+        self.network.allowed = self._allowed
+        self.libp2p = QuietHost(
+            self.network,
+            disable_identify_address_discovery=True,
+            default_protocols=OrderedDict({identify.ID: self._identify}),
+        )
+        self.libp2p.set_stream_handler(PING_PROTOCOL, PingService(self.libp2p).handle_ping)
+        self.network.set_stream_handler(self._guarded(self.network.common_stream_handler))
+        self.network.register_notifee(self)
+        self.router = Router(
+            [PROTOCOL_ID_V12, PROTOCOL_ID_V11], degree=6, degree_low=4, degree_high=12,
+            heartbeat_interval=1, heartbeat_initial_delay=0.1, prune_back_off=10,
+            adaptive_gossip_enabled=False, spam_protection_enabled=False, eclipse_protection_enabled=False,
+        )  # fmt: skip
+        self.gossip = Gossiper(
+            self.libp2p, self.router, accuse=self._accuse, rate=self.limits.gossip_rate,
+            allowed_topics=set(settings.topics), max_subscriptions_per_rpc=64, max_subscriptions_per_peer=64,
+        )  # fmt: skip
+        for topic, validator in settings.topics.items():
+            self.gossip.set_topic_validator(topic, partial(self._judge, topic, validator), False)
+        for protocol in settings.protocols:
+            self.libp2p.set_stream_handler(TProtocol(protocol), partial(self._answer, protocol))
+
+    async def run(self, port: int, ready: Callable[[int, list[str]], None]) -> None:
+        """Listen on `port` (0: any), call `ready(port, addresses)`, run until cancelled."""
+        _check_free(self._settings.host, port)
+        listen = Multiaddr(f"/ip{6 if ':' in self._settings.host else 4}/{self._settings.host}/tcp/{port}")
+        async with running(self.network):
+            if not await self.network.listen(listen):
+                raise ListenError(f"cannot listen on {listen}")
+            async with running(self.router), running(self.gossip):
+                await self.gossip.wait_until_ready()
+                for topic in self._settings.topics:
+                    await self.gossip.subscribe(topic)
+                (bound,) = self.libp2p.get_transport_addrs()
+                ready(int(bound.value_for_protocol("tcp")), self._reachable(bound))
+                await trio.sleep_forever()
+
+    def _reachable(self, bound: Multiaddr) -> list[str]:
+        """Loopback first: it is what a second node on the same machine wants."""
+        addrs = [str(addr) for addr in get_thin_waist_addresses(bound)]
+        for every, loopback in (("/ip4/0.0.0.0/", "/ip4/127.0.0.1/"), ("/ip6/::/", "/ip6/::1/")):
+            if str(bound).startswith(every):
+                addrs.insert(0, str(bound).replace(every, loopback))
+        return [f"{addr}/p2p/{self.id}" for addr in dict.fromkeys(addrs)]
+
+    # connections
+
+    async def connect(self, addr: str, timeout: float) -> str:
+        """Raises Unreachable. A peer that is connected already is not dialled again."""
+        try:
+            target = Multiaddr(addr)
+            peer = ID.from_string(target.value_for_protocol("p2p"))
+        except Exception:
+            raise Unreachable(f"{addr} is no address of a peer (/ip4/…/tcp/…/p2p/…)") from None
+        if peer == self.id:
+            raise Unreachable(f"{addr} is this node itself")
+        if not self._allowed(peer):
+            raise Unreachable(f"{peer} is banned here")
+        if self.network.get_connections(peer):
+            return str(peer)
+        try:
+            with trio.fail_after(timeout):
+                await self.network.dial_addr(target, peer)
+        except trio.TooSlowError:
+            raise Unreachable(f"{addr} did not answer within {timeout:g} s") from None
+        except SwarmException as error:
+            raise Unreachable(f"{addr}: {_plain(error)}") from error
+        return str(peer)
+
+    async def close(self, peer: str) -> None:
+        await self.network.close_peer(ID.from_string(peer))
+
+    def _allowed(self, peer: ID) -> bool:
+        return self._bans.get(str(peer), 0.0) <= time.monotonic()
+
+    def _accuse(self, peer: ID, reason: str) -> None:
+        """Report the fault and hang up."""
+        self._tell(Fault(str(peer), reason))
+        self.network.manager.run_task(self.network.close_peer, peer)
+
+    async def connected(self, network: INetwork, conn: INetConn) -> None:
+        peer = conn.muxed_conn.peer_id
+        if peer in self._up:
+            return
+        self._up.add(peer)
+        addrs = conn.get_transport_addresses()
+        addr = str(addrs[0]) if addrs else None
+        self._tell(PeerUp(str(peer), addr, getattr(conn, "direction", None) == Direction.OUTBOUND))
+
+    async def disconnected(self, network: INetwork, conn: INetConn) -> None:
+        peer = conn.muxed_conn.peer_id
+        if peer in self._up and not self.network.get_connections(peer):
+            self._up.discard(peer)
+            self._tell(PeerDown(str(peer)))
+
+    async def opened_stream(self, network: INetwork, stream: INetStream) -> None: ...
+
+    async def closed_stream(self, network: INetwork, stream: INetStream) -> None: ...
+
+    async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None: ...
+
+    async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None: ...
+
+    # streams
+
+    def _guarded(self, handle: StreamHandlerFn) -> StreamHandlerFn:
+        """Around every inbound stream: no banned peer, no hoard of streams, no exception into libp2p's
+        nursery."""
+
+        async def guarded(stream: INetStream) -> None:
+            peer = stream.muxed_conn.peer_id
+            if not self._allowed(peer) or self._streams[peer] >= self.limits.streams:
+                await stream.reset()
+                return
+            self._streams[peer] += 1
+            try:
+                await handle(stream)
+            except STREAM_ENDED:
+                await stream.reset()
+            except Exception as error:
+                log.warning("p2p_stream_failed", peer=str(peer), error=repr(error))
+                await stream.reset()
+            finally:
+                self._streams[peer] -= 1
+                self._streams += Counter()  # forgets peers without streams
+
+        return guarded
+
+    async def _answer(self, protocol: str, stream: INetStream) -> None:
+        """One request, one reply."""
+        peer, stall = stream.muxed_conn.peer_id, self.limits.stall
+        self._handling[peer] += 1
+        try:
+            with trio.move_on_after(self.limits.handler_time) as serving:
+                _, request = await wire.read_message(stream, limit=self.limits.request, stall=stall)
+                status, reply = await self._reply(peer, protocol, request)
+                await wire.write_message(stream, status, reply, stall=stall)
+                await stream.close()
+            if serving.cancelled_caught:
+                log.warning("request_timeout", peer=str(peer), protocol=protocol)
+                await stream.reset()
+        except wire.Violation as error:
+            self._accuse(peer, f"{protocol}: {error}")
+        finally:
+            self._handling[peer] -= 1
+            self._handling += Counter()
+
+    async def _reply(self, peer: ID, protocol: str, request: bytes) -> tuple[int, bytes]:
+        if self._handling[peer] > self.limits.handlers:
+            return wire.REFUSED, f"busy: more than {self.limits.handlers} requests at once".encode()
+        try:
+            return wire.OK, await self._serve(str(peer), protocol, request)
+        except Refusal as refusal:
+            return wire.REFUSED, str(refusal).encode()[: wire.TEXT_LIMIT]
+        except Exception as error:
+            log.error("handler_failed", peer=str(peer), protocol=protocol, error=repr(error), exc_info=error)
+            return wire.FAILED, b""
+
+    async def ask(self, peer: str, protocol: str, request: bytes, timeout: float, max_reply: int) -> bytes:
+        """Raises PeerGone, AskTimeout, ReplyTooLarge, Refused, TooLarge."""
+        if len(request) > self.limits.request:
+            raise TooLarge(f"a request of {len(request):,} bytes where {self.limits.request:,} are allowed")
+        answer: tuple[int, bytes] | None = None
+        with trio.move_on_after(timeout):
+            answer = await self._exchange(ID.from_string(peer), protocol, request, max_reply, timeout)
+        if answer is None:
+            raise AskTimeout(f"{peer} did not answer {protocol} within {timeout:g} s")
+        status, reply = answer
+        if status == wire.REFUSED:
+            raise Refused(reply.decode(errors="replace"))
+        if status == wire.FAILED:
+            raise Refused("internal error")
+        return reply
+
+    async def _exchange(
+        self, peer: ID, protocol: str, request: bytes, max_reply: int, stall: float
+    ) -> tuple[int, bytes]:
+        try:
+            stream = await self.libp2p.new_stream(peer, [TProtocol(protocol)])
+        except (StreamFailure, *STREAM_ENDED) as error:
+            if "not supported" in _plain(error):
+                raise Refused(f"{peer} does not speak {protocol}") from None
+            raise PeerGone(f"{peer} takes no stream: {_plain(error)}") from error
+        done = False
+        try:
+            await wire.write_message(stream, wire.OK, request, stall=stall)
+            answer = await wire.read_message(stream, limit=max_reply, stall=stall)
+            await stream.close()
+            done = True
+            return answer
+        except wire.Oversized as error:
+            raise ReplyTooLarge(f"{peer} on {protocol}: {error}") from None
+        except wire.Violation as error:
+            self._accuse(peer, f"{protocol}: {error}")
+            raise PeerGone(f"{peer} broke {protocol}: {error}") from None
+        except STREAM_ENDED as error:
+            raise PeerGone(f"{peer} hung up: {_plain(error)}") from error
+        finally:
+            if not done:
+                with trio.CancelScope(shield=True):
+                    await stream.reset()
+
+    async def _identify(self, stream: INetStream) -> None:
+        """Tells other implementations what we speak; we ourselves ask nobody."""
+        remote = identify._remote_address_to_multiaddr(stream.get_remote_address())
+        message = identify._mk_identify_protobuf(self.libp2p, remote)
+        message.agent_version = self._settings.agent
+        await stream.write(encode_varint_prefixed(message.SerializeToString()))
+        await stream.close()
+
+    # gossip
+
+    async def publish(self, topic: str, data: bytes) -> None:
+        """Raises TooLarge."""
+        if len(data) > self.limits.gossip:
+            raise TooLarge(f"{len(data):,} bytes on {topic} where {self.limits.gossip:,} are allowed")
+        await self.gossip.publish(topic, data)
+
+    def _judge(self, topic: str, validator: Validator, peer: ID, message: rpc_pb2.Message) -> bool:
+        """The topic's validator behind a net; what it accepts is delivered at once, and once."""
+        if peer == self.id:
+            return True
+        if list(message.topicIDs) != [topic] or message.from_id == self.id.to_bytes():
+            return False
+        if not self._allowed(peer):
+            return False
+        try:
+            if not validator(str(peer), message.data):
+                return False
+        except Exception as error:
+            self._tell(Fault(str(peer), f"invalid message on {topic}: {error!r}"))
+            return False
+        if self._first(sha256(topic.encode() + b"\0" + message.data).digest()):
+            self._tell(Gossip(topic, str(peer), message.data))
+        return True
+
+    def _first(self, digest: bytes) -> bool:
+        now = trio.current_time()
+        delivered, oldest = self._delivered, now - REPEAT_WINDOW
+        while delivered and (len(delivered) > REPEAT_MEMORY or next(iter(delivered.values())) < oldest):
+            delivered.popitem(last=False)
+        if digest in delivered:
+            return False
+        delivered[digest] = now
+        return True
+
+
+class QuietHost(BasicHost):
+    """Does not ask every new peer to identify itself, in system tasks whose exceptions nobody could catch."""
+
+    def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
+        return
+
+
+def _check_free(host: str, port: int) -> None:
+    """libp2p listens with SO_REUSEPORT: a second node on the same port would share it in silence."""
+    if port == 0:
+        return
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            why = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
+            raise ListenError(f"cannot listen on {host} port {port}: {why}") from None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what caused it, down to the first cause."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__
+
+
+def _plain(error: BaseException) -> str:
+    """The first cause in a few words."""
+    *_, first = _causes(error)
+    if isinstance(first, PeerIDMismatchesPubkey):
+        return "another node answers there"
+    return str(first) or type(first).__name__

@@ -1,0 +1,75 @@
+"""One request and one reply on a stream of their own:
+
+    request = 0x00 ‖ u64 length ‖ body          reply = status ‖ u64 length ‖ body          (big-endian)
+
+status: 0 = the reply, 1 = a refusal (body: its text), 2 = the handler failed (body empty). The length is
+checked before a byte of the body is read, memory grows only with what has arrived, and no read or write
+waits longer than `stall` seconds. The body is not hashed again: noise authenticates every byte, and content
+is compared with its CID by whoever asked for it.
+"""
+
+import struct
+from typing import Any
+
+import trio
+
+OK, REFUSED, FAILED = 0, 1, 2
+HEADER = struct.Struct(">BQ")
+TEXT_LIMIT = 1_024
+"""Bytes of a refusal's text."""
+PIECE = 64 * 1024 - 12
+"""Bytes of one yamux frame's payload: written at once, so that a frame is never waited for half-way."""
+POLL = 0.01
+"""Seconds between two looks at the send window; yamux itself has nothing to wait on."""
+
+
+class Violation(Exception):
+    """The other side does not speak this protocol; the text says in what."""
+
+
+class Oversized(Violation):
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__(f"announced {length:,} bytes where {limit:,} are allowed")
+
+
+class Hangup(Exception):
+    """The stream ended, or stood still, before the message was complete."""
+
+
+async def write_message(stream: Any, status: int, body: bytes, *, stall: float) -> None:
+    """Raises Hangup."""
+    message = HEADER.pack(status, len(body)) + body
+    for start in range(0, len(message), PIECE):
+        piece = message[start : start + PIECE]
+        with trio.move_on_after(stall) as waiting:
+            # yamux gives up after 5 s without window; a busy reader may take longer than that.
+            while 0 <= stream.muxed_stream.send_window < len(piece) and not stream.muxed_stream.closed:
+                await trio.sleep(POLL)
+            await stream.write(piece)
+        if waiting.cancelled_caught:
+            raise Hangup(f"nothing could be written for {stall:g} s")
+
+
+async def read_message(stream: Any, *, limit: int, stall: float) -> tuple[int, bytes]:
+    """Raises Violation, Oversized, Hangup."""
+    status, length = HEADER.unpack(await _read(stream, HEADER.size, stall))
+    if status not in (OK, REFUSED, FAILED):
+        raise Violation(f"unknown status {status}")
+    limit = limit if status == OK else TEXT_LIMIT
+    if length > limit:
+        raise Oversized(length, limit)
+    return status, await _read(stream, length, stall)
+
+
+async def _read(stream: Any, size: int, stall: float) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        piece = b""
+        with trio.move_on_after(stall) as waiting:
+            piece = await stream.read(size - len(data))
+        if waiting.cancelled_caught:
+            raise Hangup(f"nothing arrived for {stall:g} s")
+        if not piece:
+            raise Hangup(f"the stream ended after {len(data):,} of {size:,} bytes")
+        data += piece
+    return bytes(data)
