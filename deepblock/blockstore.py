@@ -121,7 +121,7 @@ class Blockstore:
         return list(dict.fromkeys(part.cid for part in self._walk(file) if not self.has(part.cid)))
 
     def remove(self, cid: Cid) -> None:
-        """Remove a block and, if it is a file's, those below it. Another file that shares some loses them too."""
+        """Remove a block and, if it is a file's, those below it, even if another file shares them."""
         below: list[unixfs.Part] = []
         with suppress(Missing, Malformed):
             below.extend(self._walk(self._whole(cid, None)))

@@ -62,7 +62,7 @@ def whole(cid: Cid, block: bytes) -> Part:
 
 
 def parts(part: Part, block: bytes) -> list[Part]:
-    """The pieces right below `part` (none for a leaf), whose block is `block`: the caller has checked its hash.
+    """The pieces right below `part` (none for a leaf); `block` is its block, whose hash is checked.
 
     Raises Malformed unless it is, byte for byte, the block that the layout puts there.
     """
@@ -112,7 +112,7 @@ def _stored_size(size: int, height: int) -> int:
     return len(node) + sum(_stored_size(part, height - 1) for part in below)
 
 
-# Protocol buffers. dag-pb is PBNode {1: Data, 2: repeated PBLink {1: Hash, 2: Name, 3: Tsize}}, the links first;
+# Protocol buffers: dag-pb is PBNode {1: Data, 2: repeated PBLink {1: Hash, 2: Name, 3: Tsize}}, links first;
 # UnixFS, as its Data, is {1: Type (2 means file), 3: filesize, 4: repeated blocksizes}.
 
 _SOME_CID = cid_of_block(b"", RAW)
