@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deepblock.codec import Malformed
+from deepblock.codec import Malformed as Malformed
 from deepblock.spec import TaskSpec, parameters
 
 DType = Literal["F32", "I64", "U8"]

@@ -1,0 +1,91 @@
+"""Elementwise rules: separate IEEE-754 operations, and exp and log made of them (exact: Elementwise; exp, log)."""
+
+import math
+from typing import Final
+
+import torch
+from torch import Tensor
+
+LIMIT: Final = 2.0**15 - 2.0**-8
+"""Largest magnitude of a weight or momentum."""
+
+TINY: Final = 2.0**-64
+"""Weights and momentum of smaller magnitude are +0."""
+
+LN2_HIGH: Final = float.fromhex("0x1.62e42feep-1")
+"""ln 2 to 33 bits: k · LN2_HIGH is exact for |k| < 2^20."""
+
+LN2_LOW: Final = float.fromhex("0x1.a39ef35793c76p-33")
+"""ln 2 − LN2_HIGH."""
+
+LOG2_E: Final = float.fromhex("0x1.71547652b82fep+0")
+
+EXP_TERMS: Final = tuple(1.0 / math.factorial(n) for n in range(13, -1, -1))
+"""1/13!, 1/12!, … 1/0!: the factorials are exact in float64 and the division rounds once."""
+
+LOG_TERMS: Final = tuple(1.0 / n for n in range(23, 0, -2))
+"""1/23, 1/21, … 1/1."""
+
+EXP_LOWEST: Final = -64.0
+"""exp is evaluated at max(x, −64): below, its value is 0 on every grid used here."""
+
+SQRT_HALF: Final = float.fromhex("0x1.6a09e667f3bcdp-1")
+
+
+def exp(x: Tensor) -> Tensor:
+    """exp of float64 x ≤ 0 (NaN and Inf excluded), within 2 ulp.
+
+    x := max(x, −64); k = round_half_even(x · LOG2_E); r = (x − k·LN2_HIGH) − k·LN2_LOW; the polynomial Σ rⁿ/n! to
+    n = 13 by Horner's rule, multiply and add apart; times 2^k.
+    """
+    x = x.clamp_min(EXP_LOWEST)
+    k = (x * LOG2_E).round_()
+    r = (x - k * LN2_HIGH).sub_(k * LN2_LOW)
+    y = torch.full_like(r, EXP_TERMS[0])
+    for term in EXP_TERMS[1:]:
+        y.mul_(r).add_(term)
+    return y.mul_(_power_of_two(k.long()))
+
+
+def log(x: Tensor) -> Tensor:
+    """ln of positive, finite, normal float64 x, within 2 ulp away from 1; ln 1 is +0.
+
+    x = m · 2^k with m in [√½, √2); t = (m − 1)/(m + 1); p = Σ t²ⁿ/(2n+1) to n = 11 by Horner's rule in t·t;
+    ln x = k·LN2_HIGH + (k·LN2_LOW + (t + t)·p).
+    """
+    bits = x.view(torch.int64)
+    k = (bits >> 52) - 1023
+    m = ((bits & ((1 << 52) - 1)) | (1023 << 52)).view(torch.float64)  # in [1, 2)
+    upper = m >= 2.0 * SQRT_HALF
+    m = torch.where(upper, m * 0.5, m)
+    k = (k + upper).double()
+    t = (m - 1.0) / (m + 1.0)
+    square = t * t
+    p = torch.full_like(t, LOG_TERMS[0])
+    for term in LOG_TERMS[1:]:
+        p.mul_(square).add_(term)
+    return k * LN2_HIGH + (k * LN2_LOW + (t + t) * p)
+
+
+def _power_of_two(exponent: Tensor) -> Tensor:
+    """2^exponent in float64, from its bits; `exponent`: int64 in −1022 … 1023."""
+    return (exponent + 1023).bitwise_left_shift_(52).view(torch.float64)
+
+
+def settle_(x: Tensor) -> Tensor:
+    """Clamps to ±LIMIT and sets |x| < TINY (and so −0) to +0, in place. Inf becomes LIMIT; NaN cannot come here."""
+    x.clamp_(-LIMIT, LIMIT)
+    return x.masked_fill_(x.abs() < TINY, 0.0)
+
+
+def sgd_(weights: Tensor, momentum: Tensor, gradient: Tensor, lr: float, mu: float, decay: float) -> None:
+    """One step, in place: u = f32(f32(decay·w) + g), v = f32(f32(μ·v) + u), w = f32(w − f32(lr·v)); w and v settle.
+
+    `lr`, `mu` and `decay` are numbers that float32 holds. Finite weights and momentum stay finite even where the
+    gradient has overflowed to Inf: v is clamped as w is.
+    """
+    update = (weights * decay).add_(gradient)
+    momentum.mul_(mu).add_(update)
+    weights.sub_(momentum * lr)
+    settle_(weights)
+    settle_(momentum)

@@ -1,0 +1,1 @@
+"""Training by the protocol: sessions, their replay, and scores. Needs torch; the daemon's process never imports it."""

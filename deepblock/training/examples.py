@@ -1,0 +1,52 @@
+"""The examples of a split, as the network sees them (protocol: Encoding; exact: Four traps)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepblock.blockstore import Files
+from deepblock.cid import Cid
+from deepblock.codec import Malformed
+from deepblock.spec import TaskSpec
+from deepblock.tensors import file_size, split_manifest, unpack
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """`inputs`: uint8 [n, *input shape]; `labels`: int64 [n]; `values`: float32 [256], what each byte means."""
+
+    inputs: Tensor
+    labels: Tensor
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs (float32) and labels of the examples with these indices (int64)."""
+        return self.values[self.inputs[indices].int()], self.labels[indices]
+
+
+def load_examples(spec: TaskSpec, files: Files, split: Cid, examples: int, device: torch.device) -> Examples:
+    """Reads a split. Raises Malformed where it is not the canonical file of a split of this task."""
+    manifest = split_manifest(spec.input_shape, examples)
+    tensors = unpack(files.get_file(split, file_size(manifest)), manifest)
+    labels = tensors["labels"].astype(np.int64)
+    if labels.max() >= spec.classes:
+        raise Malformed(f"a label is {labels.max()}, and the task has {spec.classes} classes")
+    return Examples(
+        torch.tensor(tensors["inputs"], device=device),
+        torch.tensor(labels, device=device),
+        torch.tensor(input_values(spec), device=device),
+    )
+
+
+def input_values(spec: TaskSpec) -> np.ndarray:
+    """f32((x − input_zero) / input_span) of each byte x, float32 [256], divided in float64.
+
+    A table, because a division by a constant is not a division on every device.
+    """
+    integers = np.arange(256) - int(spec.input_zero)
+    return (integers.astype(np.float64) / np.float64(spec.input_span)).astype(np.float32)

@@ -1,0 +1,38 @@
+"""The held-out score of a model (protocol: Score)."""
+
+from typing import Final
+
+import torch
+
+from deepblock.blockstore import Files
+from deepblock.cid import Cid
+from deepblock.exact.loss import cross_entropy
+from deepblock.spec import TaskSpec
+from deepblock.training.examples import load_examples
+from deepblock.training.model import Network
+from deepblock.training.state import load_model
+from deepblock.types import Score
+
+MICRO: Final = 10**6
+"""Losses are counted in millionths."""
+
+
+def score(spec: TaskSpec, files: Files, model: Cid, *, device: str = "cpu", batch: int = 256) -> Score:
+    """Σ round_half_even(10^6 · loss_i) and the number correct, over the held-out split.
+
+    Each example is evaluated on grids of its own, so `batch`, a matter of memory, does not change it. Raises
+    Malformed where the model or the split are not files of this task.
+    """
+    at = torch.device(device)
+    network = Network(spec, at)
+    network.load(load_model(spec, files, model))
+    examples = load_examples(spec, files, spec.heldout, spec.n_heldout, at)
+    loss, correct = 0, 0
+    with torch.inference_mode():
+        for indices in torch.arange(spec.n_heldout, device=at).split(batch):
+            inputs, labels = examples.take(indices)
+            logits, _ = network.forward(inputs, per_example=True)
+            losses, right = cross_entropy(logits, labels)
+            loss += int(losses.mul(MICRO).round_().long().sum())
+            correct += int(right.sum())
+    return Score(loss, correct)

@@ -1,0 +1,96 @@
+"""Steps and segments: the part of a session between two states (protocol: Session)."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from deepblock import streams
+from deepblock.blockstore import Files
+from deepblock.cid import Cid
+from deepblock.exact.elementwise import sgd_
+from deepblock.exact.loss import cross_entropy_gradient
+from deepblock.spec import RATE_ONE, TaskSpec
+from deepblock.training.examples import load_examples
+from deepblock.training.model import Network
+from deepblock.training.state import State, Work, derive_state, load_state, store_state
+
+OnSegment = Callable[[int, Cid], None]
+"""Called with i and the CID of state i, which is in the files then."""
+
+OnStep = Callable[[int, int], None]
+"""Called after each step with the number of steps done and their total."""
+
+ShouldStop = Callable[[], bool]
+"""Asked before each step."""
+
+
+class Cancelled(Exception):
+    """`should_stop` said so. The segments finished before are kept."""
+
+
+class Trainer:
+    """Steps of one session: its network, its examples, its rates."""
+
+    def __init__(self, work: Work, files: Files, device: torch.device) -> None:
+        spec = work.spec
+        self._spec = spec
+        self._seed = work.seed
+        self._device = device
+        self._network = Network(spec, device)
+        self._examples = load_examples(spec, files, spec.train, spec.n_train, device)
+        self._rates = [as_float32(learning_rate(spec, step)) for step in range(spec.steps)]
+        self._momentum = as_float32(spec.momentum)
+        self._decay = as_float32(spec.decay)
+
+    def step(self, state: State, step: int) -> None:
+        """Step g of the session (0 … K·m − 1), in place on the weights and momentum of `state`."""
+        network = self._network
+        network.weights.copy_(state.weights)
+        indices = streams.batch(self._seed, step, self._spec.batch, self._spec.n_train)
+        inputs, labels = self._examples.take(torch.from_numpy(indices).to(self._device))
+        logits, tape = network.forward(inputs, per_example=False)
+        network.backward(cross_entropy_gradient(logits, labels), tape)
+        lr = self._rates[step % self._spec.steps]
+        sgd_(state.weights, state.momentum, network.gradient, lr, self._momentum, self._decay)
+
+
+def run_segments(
+    work: Work,
+    files: Files,
+    start: int,
+    state: Cid | None,
+    upto: int,
+    on_segment: OnSegment,
+    on_step: OnStep,
+    should_stop: ShouldStop,
+    device: str,
+) -> tuple[Cid, ...]:
+    """Runs segments start + 1 … upto from `state` (None: state 0, derived); the CIDs of their states, now in `files`."""
+    spec = work.spec
+    at = torch.device(device)
+    trainer = Trainer(work, files, at)
+    current = derive_state(work, files, at) if state is None else load_state(spec, files, state, at)
+    states = []
+    with torch.inference_mode():
+        for index in range(start, upto):
+            for step in range(index * spec.steps, (index + 1) * spec.steps):
+                if should_stop():
+                    raise Cancelled(f"stopped in segment {index + 1} of {spec.segments}")
+                trainer.step(current, step)
+                on_step(step + 1 - start * spec.steps, (upto - start) * spec.steps)
+            current.end_segment()
+            states.append(store_state(spec, files, current))
+            on_segment(index + 1, states[-1])
+    return tuple(states)
+
+
+def learning_rate(spec: TaskSpec, step: int) -> int:
+    """Of step j of each segment, over 2^32: ⌊(lr_high·(m−1−j) + lr_low·j) / (m−1)⌋."""
+    last = spec.steps - 1
+    return (spec.lr_high * (last - step) + spec.lr_low * step) // last
+
+
+def as_float32(rate: int) -> float:
+    """f32(rate / 2^32): a rate as float32 arithmetic uses it."""
+    return float(np.float32(rate / RATE_ONE))
