@@ -38,11 +38,12 @@ class BlockTree:
 
     root: Node
     finality: int
-    nodes: dict[Cid, Node] = field(init=False)
+    nodes: dict[Cid, Node] = field(default_factory=dict)
+    at_height: dict[int, list[Cid]] = field(default_factory=dict)
     head: Node = field(init=False)
 
     def __post_init__(self) -> None:
-        self.nodes = {self.root.id: self.root}
+        self.add(self.root)
         self.head = self.root
 
     def child(self, block: Block, state_root: Hash32) -> Node:
@@ -53,6 +54,7 @@ class BlockTree:
 
     def add(self, node: Node) -> None:
         self.nodes[node.id] = node
+        self.at_height.setdefault(node.height, []).append(node.id)
 
     def is_better(self, node: Node) -> bool:
         """Heavier than the head, and on its chain down to the finality depth."""

@@ -1,0 +1,104 @@
+"""Asking peers for what is missing. Whatever comes is compared with its CID; who serves other bytes is penalised."""
+
+import random
+import time
+from collections.abc import Sequence
+from typing import TypeVar
+
+import structlog
+
+from deepblock import codec
+from deepblock.blockstore import Blockstore
+from deepblock.cid import Cid, cid_of_block
+from node.messages import HEADERS, MAX_PIECES, MAX_REPLY, STATUS, WANT, Chain, Locate, Pieces, Status, Want
+from node.p2p.door import Door
+from node.p2p.events import DoorError
+from node.peers import BAN_SCORE, Peers
+
+log = structlog.get_logger("fetch")
+
+ASK_TIMEOUT = 15.0
+"""Seconds a peer has for one reply."""
+
+T = TypeVar("T")
+
+
+class NotAvailable(Exception):
+    """No connected peer has it now. Availability decides nothing: whoever asked finds another way, or waits."""
+
+    def __init__(self, cid: Cid) -> None:
+        super().__init__(f"no connected peer has {cid}")
+        self.cid = cid
+
+
+class Fetcher:
+    """Fetches structures and files by CID from any peer, the preferred one first."""
+
+    def __init__(self, door: Door, peers: Peers, blobs: Blockstore) -> None:
+        self._door = door
+        self._peers = peers
+        self._blobs = blobs
+
+    async def status(self, peer: str, own: Status) -> Status:
+        """Raises DoorError, Malformed."""
+        return await self._ask(peer, STATUS, own, Status)
+
+    async def chain(self, peer: str, known: tuple[Cid, ...]) -> Chain:
+        """Raises DoorError, Malformed."""
+        return await self._ask(peer, HEADERS, Locate(known), Chain)
+
+    async def structure(self, cid: Cid, prefer: str | None = None) -> bytes:
+        """The bytes of one DAG-CBOR block. Raises NotAvailable."""
+        for peer in self._sources(prefer):
+            found = await self._want(peer, [cid])
+            if cid in found:
+                return found[cid]
+        raise NotAvailable(cid)
+
+    async def file(self, cid: Cid, max_size: int, prefer: str | None = None, patience: float = 60.0) -> None:
+        """Completes a file in the block store. `patience`: seconds. Raises NotAvailable, Malformed (too large)."""
+        until = time.monotonic() + patience
+        while missing := self._blobs.missing(cid, max_size):
+            for peer in self._sources(prefer):
+                found = await self._want(peer, missing[:MAX_PIECES])
+                for piece, data in found.items():
+                    self._blobs.put_block(data, piece.codec)
+                if found:
+                    break
+            else:
+                raise NotAvailable(missing[0])
+            if time.monotonic() > until:
+                raise NotAvailable(missing[0])
+
+    def _sources(self, prefer: str | None) -> list[str]:
+        """Connected peers, the preferred one first, the others in no order that anybody could exploit."""
+        others = [peer.id for peer in self._door.peers() if peer.id != prefer]
+        random.shuffle(others)
+        connected = {peer.id for peer in self._door.peers()}
+        return [prefer, *others] if prefer in connected else others
+
+    async def _want(self, peer: str, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+        """What one peer has of it; nothing where it fails."""
+        try:
+            reply = await self._ask(peer, WANT, Want(tuple(cids)), Pieces)
+        except DoorError as error:
+            log.debug("want_failed", peer=peer, reason=str(error))
+            return {}
+        except codec.Malformed as error:
+            self._peers.penalise(peer, BAN_SCORE, f"undecodable reply: {error}")
+            return {}
+        found = {}
+        for cid, data in zip(cids, reply.pieces, strict=False):
+            if data is None:
+                continue
+            if cid_of_block(data, cid.codec) != cid:
+                self._peers.penalise(peer, BAN_SCORE, f"served other bytes for {cid}")
+                return {}
+            found[cid] = data
+        return found
+
+    async def _ask(self, peer: str, protocol: str, request: object, reply: type[T]) -> T:
+        data = await self._door.ask(
+            peer, protocol, codec.encode(request), timeout=ASK_TIMEOUT, max_reply=MAX_REPLY
+        )
+        return codec.decode(reply, data, MAX_REPLY)

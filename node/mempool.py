@@ -1,0 +1,132 @@
+"""Transactions that wait for a block, and how a miner chooses among them.
+
+A transaction enters only if it could be in a block after those of its sender that wait already. So a double spend
+(another transaction with a nonce that is taken) is refused here, with a plain reason.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from consensus.errors import Invalid, InvalidTransaction, NotYet, WrongNonce
+from consensus.params import Params
+from consensus.state import State
+from consensus.transaction import apply_transaction, check_transaction
+from deepblock.cid import Cid
+from deepblock.types import Address, Transaction
+
+CAPACITY = 10_000
+"""Transactions. A full pool refuses new ones; what waits has come first."""
+PER_SENDER = 64
+"""Transactions of one sender that may wait at once."""
+BODY_RESERVE = 1_024
+"""Bytes of a body that are not transactions."""
+
+
+@dataclass(eq=False)
+class AlreadyKnown(InvalidTransaction):
+    transaction: Cid
+    text = "transaction {transaction} is waiting already"
+
+
+@dataclass(eq=False)
+class NonceTaken(InvalidTransaction):
+    sender: Address
+    nonce: int
+    by: Cid
+    text = "nonce {nonce} of {sender} is taken by {by}, which waits for a block; a double spend is refused"
+
+
+@dataclass(eq=False)
+class PoolFull(NotYet):
+    waiting: int
+    text = "{waiting} transactions wait already; try again later"
+
+
+@dataclass(slots=True)
+class Mempool:
+    """The waiting transactions of a network, by id and by sender and nonce."""
+
+    params: Params
+    network: Cid
+    _by_id: dict[Cid, Transaction] = field(default_factory=dict)
+    _by_sender: dict[Address, dict[int, Transaction]] = field(default_factory=dict)
+
+    def get(self, transaction: Cid) -> Transaction | None:
+        return self._by_id.get(transaction)
+
+    def pending(self) -> list[Transaction]:
+        """In the order in which they came."""
+        return list(self._by_id.values())
+
+    def next_nonce(self, sender: Address, state: State) -> int:
+        """The nonce for a sender's next transaction, after those that wait."""
+        nonce = state.account(sender).nonce
+        while nonce in self._by_sender.get(sender, {}):
+            nonce += 1
+        return nonce
+
+    def add(self, transaction: Transaction, state: State) -> None:
+        """Takes one in. `state`: after the head. Raises a RuleError that says why not."""
+        if transaction.id in self._by_id:
+            raise AlreadyKnown(transaction.id)
+        check_transaction(self.params, self.network, transaction)
+        payload = transaction.payload
+        sender = payload.sender.address
+        waiting = self._by_sender.get(sender, {})
+        if payload.nonce in waiting:
+            raise NonceTaken(sender, payload.nonce, waiting[payload.nonce].id)
+        if len(self._by_id) >= CAPACITY or len(waiting) >= PER_SENDER:
+            raise PoolFull(len(waiting) if len(waiting) >= PER_SENDER else len(self._by_id))
+        required = self.next_nonce(sender, state)
+        if payload.nonce != required:
+            raise WrongNonce(payload.nonce, required, sender)
+        for earlier in sorted(waiting):
+            apply_transaction(state, waiting[earlier])
+        apply_transaction(state, transaction)
+        self._keep(transaction)
+
+    def follow(self, undone: Iterable[Transaction], applied: Iterable[Transaction], state: State) -> None:
+        """After the head moved: what is in a block leaves, what fell out of one comes back, what can no longer be
+        paid is dropped. `state`: after the new head."""
+        gone = {transaction.id for transaction in applied}
+        waiting = [*undone, *self._by_id.values()]
+        self._by_id, self._by_sender = {}, {}
+        for transaction in sorted(waiting, key=lambda candidate: candidate.payload.nonce):
+            if transaction.id in gone or transaction.id in self._by_id:
+                continue
+            try:
+                apply_transaction(state, transaction)
+            except Invalid:
+                continue
+            self._keep(transaction)
+
+    def choose(self, state: State) -> tuple[Transaction, ...]:
+        """For a block on `state`: the best fees per byte first, each sender's in order of nonce, within the limits."""
+        chosen: list[Transaction] = []
+        space = self.params.max_body - BODY_RESERVE
+        queues = {sender: [waiting[nonce] for nonce in sorted(waiting)] for sender, waiting in self._by_sender.items()}
+        while queues and len(chosen) < self.params.max_transactions:
+            sender = max(queues, key=lambda candidate: _fee_rate(queues[candidate][0]))
+            transaction = queues[sender].pop(0)
+            if not queues[sender]:
+                del queues[sender]
+            if transaction.size > space:
+                break
+            try:
+                apply_transaction(state, transaction)
+            except Invalid:
+                queues.pop(sender, None)
+                continue
+            chosen.append(transaction)
+            space -= transaction.size
+        return tuple(chosen)
+
+    def _keep(self, transaction: Transaction) -> None:
+        payload = transaction.payload
+        self._by_id[transaction.id] = transaction
+        self._by_sender.setdefault(payload.sender.address, {})[payload.nonce] = transaction
+
+
+def _fee_rate(transaction: Transaction) -> int:
+    """Motes per 1,024 bytes."""
+    return (transaction.payload.fee << 10) // transaction.size

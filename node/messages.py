@@ -1,0 +1,77 @@
+"""What peers ask each other, one request a stream. Everything else is fetched by its CID.
+
+| protocol                | request | reply   |                                                       |
+|-------------------------|---------|---------|-------------------------------------------------------|
+| /deepblock/status/1     | Status  | Status  | who stands where, and who else is there               |
+| /deepblock/headers/1    | Locate  | Chain   | the blocks (without bodies) that follow a common one  |
+| /deepblock/want/1       | Want    | Pieces  | IPLD blocks by CID: bodies, and parts of files        |
+
+Gossip topics carry one Block or one Transaction a message, and are named after the network.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from deepblock.cid import Cid
+from deepblock.codec import U64, U128
+from deepblock.types import Block
+
+STATUS: Final = "/deepblock/status/1"
+HEADERS: Final = "/deepblock/headers/1"
+WANT: Final = "/deepblock/want/1"
+
+MAX_ADDRESSES: Final = 32
+"""Multiaddrs in a Status; more are ignored."""
+MAX_LOCATOR: Final = 64
+"""Blocks in a Locate."""
+MAX_HEADERS: Final = 128
+"""Blocks in a Chain."""
+MAX_PIECES: Final = 64
+"""CIDs in a Want."""
+MAX_REPLY: Final = 5 << 20
+"""Bytes of a reply."""
+PIECES_BUDGET: Final = 4 << 20
+"""Bytes of pieces in one reply; the rest is asked for again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`own`: multiaddrs at which the sender can be dialled; `others`: of peers it is connected to."""
+
+    network: Cid
+    head: Cid
+    height: U64
+    weight: U128
+    own: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Locate:
+    """`known`: blocks of the asker's chain, newest first; the answer begins above the first that both have."""
+
+    known: tuple[Cid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Blocks in order, each the parent of the next; none when the asker has all."""
+
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    cids: tuple[Cid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """In the order asked. None: not here. Shorter than the request where the reply was full."""
+
+    pieces: tuple[bytes | None, ...]
+
+
+def topic_of(network: Cid, what: str) -> str:
+    """The gossip topic for 'blocks' or 'transactions' of a network."""
+    return f"/deepblock/{network}/{what}/1"

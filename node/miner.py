@@ -1,0 +1,201 @@
+"""Tensor mining: one session after another on the head, until one of them is a block (protocol: Session; Ticket).
+
+A session belongs to one header. When the head moves, its header is worth nothing and the session is cancelled. When
+the node is killed, the session goes on from its last finished segment if its parent is still the head.
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass, replace
+
+import structlog
+
+from consensus.ensemble import least_loss
+from consensus.errors import InvalidSeal, RuleError
+from consensus.fork_choice import Switch
+from consensus.seal import check_states, check_ticket
+from consensus.template import candidate
+from deepblock.blockstore import Blockstore
+from deepblock.cid import Cid
+from deepblock.codec import encode
+from deepblock.tensors import file_size, model_manifest
+from deepblock.types import Address, Block, Body, Result, Seal
+from node.chain import Chain
+from node.fetch import Fetcher, NotAvailable
+from node.jobs.dispatcher import JobError, Jobs, SessionProgress
+from node.mempool import Mempool
+from node.pipeline import MINED, Clock, Pipeline
+from node.storage.schema import SessionRecord
+from node.tasks import TaskData
+
+log = structlog.get_logger("miner")
+
+RETRY = 5.0
+"""Seconds to wait after a session that could not be run."""
+
+
+@dataclass(frozen=True, slots=True)
+class MinerStatus:
+    """`height`, `task`, `segment`, `step`: of the session being trained. `sessions`, `blocks`: since the start.
+    `last_loss`: of the last finished session's average, in units of the score."""
+
+    mining: bool
+    address: Address
+    height: int | None = None
+    task: Cid | None = None
+    segment: int = 0
+    segments: int = 0
+    step: int = 0
+    steps: int = 0
+    sessions: int = 0
+    blocks: int = 0
+    last_loss: int | None = None
+
+
+class Miner:
+    """Mines to `address` while it runs."""
+
+    def __init__(
+        self, chain: Chain, mempool: Mempool, pipeline: Pipeline, jobs: Jobs, blobs: Blockstore,
+        fetcher: Fetcher, data: TaskData, address: Address, clock: Clock,
+    ) -> None:  # fmt: skip
+        self._chain = chain
+        self._mempool = mempool
+        self._pipeline = pipeline
+        self._jobs = jobs
+        self._blobs = blobs
+        self._fetcher = fetcher
+        self._data = data
+        self._clock = clock
+        self._nonce = random.getrandbits(48)
+        self._record: SessionRecord | None = None
+        self._session: asyncio.Task[Seal] | None = None
+        self._status = MinerStatus(False, address)
+
+    def status(self) -> MinerStatus:
+        return self._status
+
+    async def run(self, ready: asyncio.Event) -> None:
+        """For ever, while the node is caught up (`ready`)."""
+        self._status = replace(self._status, mining=True)
+        record = self._resumable()
+        while True:
+            await ready.wait()
+            try:
+                record = record or self._begin()
+                await self._prepare(record)
+                await self._mine(record)
+            except NotAvailable as error:
+                log.warning("mining_waits", reason=f"{error}; `deepblock data import` can bring it")
+                await asyncio.sleep(RETRY)
+            except JobError as error:
+                log.error("session_failed", reason=str(error))
+                await asyncio.sleep(RETRY)
+            record = None
+
+    def new_head(self, switch: Switch) -> None:
+        """Work on another head's child is useless now."""
+        if self._session and self._record and self._record.header.parent != self._chain.head.id:
+            self._session.cancel()
+
+    # --- one session ---------------------------------------------------------------------------------------
+
+    def _begin(self) -> SessionRecord:
+        """Fixes header and body: after this, the result is determined."""
+        below = self._chain.ancestry(self._chain.head.id)
+        body = Body(self._mempool.choose(self._chain.state()))
+        self._nonce += 1
+        header = candidate(
+            self._chain.params, self._chain.network, below, body.cid, self._status.address, self._nonce, int(self._clock())
+        )
+        return SessionRecord(header, body)
+
+    def _resumable(self) -> SessionRecord | None:
+        """The session that a crash interrupted, if its block could still be the next."""
+        record = self._chain.saved_session()
+        if record is None:
+            return None
+        if record.header.parent != self._chain.head.id or record.header.miner != self._status.address:
+            self._forget(record.states)
+            return None
+        intact = 0
+        while intact < len(record.states) and not self._blobs.missing(record.states[intact]):
+            intact += 1
+        log.info("session_resumed", height=record.header.height, segment=intact)
+        return replace(record, states=record.states[:intact])
+
+    async def _prepare(self, record: SessionRecord) -> None:
+        """The data and the model that the session starts from."""
+        task = record.header.task
+        await self._data.ensure(task)
+        if model := self._chain.state().task(task).model:
+            await self._fetcher.file(model, file_size(model_manifest(self._chain.specs[task])))
+
+    async def _mine(self, record: SessionRecord) -> None:
+        header = record.header
+        if header.parent != self._chain.head.id:
+            return
+        spec = self._chain.specs[header.task]
+        task = self._chain.state().task(header.task)
+        self._record = record
+        self._chain.save_session(record)
+        self._status = replace(
+            self._status, height=header.height, task=header.task, segments=spec.segments, steps=spec.segments * spec.steps
+        )
+        self._session = asyncio.ensure_future(
+            self._jobs.session(
+                spec, header.seed, task.model,
+                finished=record.states, on_segment=self._segment_done, on_progress=self._progressed,
+            )  # fmt: skip
+        )
+        try:
+            seal = await self._session
+        except asyncio.CancelledError:
+            if header.parent == self._chain.head.id:
+                raise  # the node is stopping: the record stays, to go on from
+            self._forget(self._record.states)
+            return
+        finally:
+            self._session = None
+        await self._finish(SessionRecord(header, record.body, seal.states), seal)
+
+    async def _finish(self, record: SessionRecord, seal: Seal) -> None:
+        """A block, if the ticket wins."""
+        self._status = replace(self._status, sessions=self._status.sessions + 1, last_loss=seal.score.loss)
+        header = record.header
+        if header.parent != self._chain.head.id:
+            self._forget((*seal.states, seal.average))
+            return
+        task = self._chain.state().task(header.task)
+        try:
+            check_states(self._chain.specs[header.task], seal)
+            check_ticket(self._chain.specs[header.task], task, header, seal)
+        except InvalidSeal as miss:
+            log.debug("session_lost", height=header.height, loss=seal.score.loss, reason=type(miss).__name__)
+            self._forget((*seal.states, seal.average))
+            return
+        own = Result(seal.average, seal.score)
+        before = [Result(task.model, task.score)] if task.model and task.score else []
+        block = Block(header, seal, least_loss(own, *before))
+        try:
+            await self._pipeline.receive(encode(block), MINED, record.body)
+        except RuleError as error:
+            log.error("own_block_refused", height=header.height, reason=str(error))
+            await asyncio.sleep(RETRY)
+            return
+        self._status = replace(self._status, blocks=self._status.blocks + 1)
+        log.info("block_mined", height=header.height, id=str(block.id), loss=seal.score.loss, correct=seal.score.correct)
+
+    def _segment_done(self, segment: int, state: Cid) -> None:
+        if self._record:
+            self._record = replace(self._record, states=(*self._record.states, state))
+            self._chain.save_session(self._record)
+
+    def _progressed(self, progress: SessionProgress) -> None:
+        self._status = replace(self._status, segment=progress.segment, step=progress.step)
+
+    def _forget(self, files: tuple[Cid, ...]) -> None:
+        """Of a session that became nothing. (Its CIDs follow from its seed, so nobody else's work shares them.)"""
+        for cid in files:
+            self._blobs.remove(cid)
+        self._chain.save_session(None)

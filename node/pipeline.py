@@ -1,0 +1,196 @@
+"""The one path of a block. Gossip, sync and the miner all enter it here:
+
+    bytes → decode (strict) → stateless checks → parent known? → contextual checks → apply (state delta) →
+    audit (plan → replay on a worker → verdict) → commit (one batch: store + fork choice) → announce
+
+The rules are `consensus`; what a rule's refusal costs a peer is decided where the block came in.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import structlog
+
+from consensus.errors import Invalid, NotYet, ParentUnknown, RuleError
+from consensus.fork_choice import Node, Switch
+from consensus.state import Delta
+from consensus.transition import apply_block, check_block, check_chained
+from deepblock.cid import Cid
+from deepblock.codec import decode, encode
+from deepblock.types import Block, Body, Transaction
+from node.auditor import Auditor
+from node.chain import Chain
+from node.fetch import Fetcher, NotAvailable
+from node.mempool import Mempool
+from node.messages import topic_of
+
+log = structlog.get_logger("chain")
+
+MAX_BLOCK = 64 << 10
+"""Bytes of a block without its body: K CIDs, and little else."""
+MAX_TRANSACTION = 32 << 10
+"""Bytes."""
+
+Clock = Callable[[], float]
+"""Unix seconds."""
+Publish = Callable[[str, bytes], Awaitable[None]]
+"""Gossip: topic and message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a block came here. `peer` handed it to us, `author` vouched for it first (both None: we did)."""
+
+    way: str
+    peer: str | None = None
+    author: str | None = None
+
+
+MINED = Origin("miner")
+
+
+@dataclass(eq=False)
+class RejectedBefore(Invalid):
+    reason: str
+    text: ClassVar[str] = "rejected before: {reason}"
+
+
+@dataclass(eq=False)
+class ParentRejected(Invalid):
+    parent: Cid
+    text: ClassVar[str] = "its parent {parent} is invalid"
+
+
+@dataclass(eq=False)
+class BodyMissing(NotYet):
+    body: Cid
+    text: ClassVar[str] = "no connected peer has the body {body}"
+
+
+class Pipeline:
+    """Takes blocks and transactions in. `on_head` is called after every change of the head."""
+
+    def __init__(
+        self, chain: Chain, mempool: Mempool, fetcher: Fetcher, auditor: Auditor, publish: Publish, clock: Clock
+    ) -> None:
+        self._chain = chain
+        self._mempool = mempool
+        self._fetcher = fetcher
+        self._auditor = auditor
+        self._publish = publish
+        self._clock = clock
+        self._running: dict[Cid, asyncio.Task[None]] = {}
+        self.on_head: list[Callable[[Switch], None]] = []
+
+    # --- blocks --------------------------------------------------------------------------------------------
+
+    async def receive(self, data: bytes, origin: Origin, body: Body | None = None) -> Block:
+        """Takes one block as far as it goes. Raises Malformed, Invalid, or NotYet.
+
+        Whoever brings a block that is on its way already waits for the same verdict.
+        """
+        block = decode(Block, data, MAX_BLOCK)
+        task = self._running.get(block.id)
+        if task is None:
+            task = self._running[block.id] = asyncio.ensure_future(self._take(block, origin, body))
+            task.add_done_callback(lambda done: self._running.pop(block.id, None))
+        await asyncio.shield(task)
+        return block
+
+    async def _take(self, block: Block, origin: Origin, body: Body | None) -> None:
+        if self._chain.node(block.id):
+            return
+        began = time.perf_counter()
+        check_block(self._chain.params, self._chain.network, block)
+        await self._parent(block)
+        if reason := self._chain.rejection(block.id):
+            raise RejectedBefore(reason)
+        try:
+            self._check_chained(block)
+            body = body or await self._body(block, origin)
+            delta = self._apply(block, body)
+            if origin is not MINED:
+                await self._auditor.audit(block, origin.author or origin.peer)
+        except Invalid as error:
+            self._chain.reject(block.id, str(error))
+            raise
+        self._commit(block, body, delta)
+        log.info(
+            "block",
+            height=block.height,
+            id=str(block.id),
+            miner=str(block.header.miner),
+            loss=block.result.score.loss,
+            transactions=len(body.transactions),
+            way=origin.way,
+            head=self._chain.head.id == block.id,
+            ms=round(1000 * (time.perf_counter() - began)),
+        )
+        if origin is MINED:
+            await self._publish(topic_of(self._chain.network, "blocks"), encode(block))
+
+    async def _parent(self, block: Block) -> None:
+        """The parent is in the tree, at once or when its own verdict is there."""
+        parent = block.header.parent
+        if on_its_way := self._running.get(parent):
+            await asyncio.wait([on_its_way])
+        if self._chain.node(parent):
+            return
+        if self._chain.rejection(parent):
+            raise ParentRejected(parent)
+        raise ParentUnknown(parent)
+
+    def _check_chained(self, block: Block) -> None:
+        chain, parent = self._chain, block.header.parent
+        now = int(self._clock())
+        check_chained(chain.params, chain.network, block, chain.ancestry(parent), chain.state(parent), now)
+
+    async def _body(self, block: Block, origin: Origin) -> Body:
+        cid = block.header.body
+        try:
+            data = self._chain.raw(cid) or await self._fetcher.structure(cid, origin.peer)
+        except NotAvailable:
+            raise BodyMissing(cid) from None
+        return decode(Body, data, self._chain.params.max_body)
+
+    def _apply(self, block: Block, body: Body) -> Delta:
+        state = self._chain.state(block.header.parent)
+        apply_block(self._chain.params, state, block, body)
+        return state.delta()
+
+    def _commit(self, block: Block, body: Body, delta: Delta) -> None:
+        switch = self._chain.commit(block, body, delta)
+        if switch is None:
+            return
+        if switch.undo:
+            log.warning("reorganisation", undone=len(switch.undo), applied=len(switch.apply), head=str(block.id))
+        self._mempool.follow(self._transactions(switch.undo), self._transactions(switch.apply), self._chain.state())
+        for listener in self.on_head:
+            listener(switch)
+
+    def _transactions(self, blocks: tuple[Cid, ...]) -> list[Transaction]:
+        found: list[Transaction] = []
+        for cid in blocks:
+            block = self._chain.block(cid)
+            body = self._chain.body(block) if block else None
+            found += body.transactions if body else ()
+        return found
+
+    # --- transactions --------------------------------------------------------------------------------------
+
+    async def submit_transaction(self, transaction: Transaction, way: str) -> None:
+        """From this node's own users: into the pool, and to the others. Raises RuleError with a plain reason."""
+        self.receive_transaction(transaction, way)
+        await self._publish(topic_of(self._chain.network, "transactions"), encode(transaction))
+
+    def receive_transaction(self, transaction: Transaction, way: str) -> None:
+        """Into the pool. Raises RuleError."""
+        try:
+            self._mempool.add(transaction, self._chain.state())
+        except RuleError as error:
+            log.debug("transaction_refused", id=str(transaction.id), way=way, reason=str(error))
+            raise
+        log.info("transaction", id=str(transaction.id), way=way, amount=transaction.payload.amount)

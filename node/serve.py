@@ -1,0 +1,94 @@
+"""Answering what peers ask (`node.messages`). Handlers read; nothing a peer asks changes anything here."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from deepblock import codec
+from deepblock.blockstore import Blockstore, Missing
+from deepblock.cid import DAG_CBOR, Cid
+from node import messages
+from node.chain import Chain
+from node.messages import Locate, Pieces, Status, Want
+from node.p2p.events import Handler, Refusal
+
+MAX_REQUEST = 64 << 10
+"""Bytes."""
+
+T = TypeVar("T")
+
+
+class Service:
+    """What this node serves: its chain and its block store.
+
+    `own`: multiaddrs at which this node can be dialled; `others`: those that connected peers say of themselves.
+    """
+
+    def __init__(self, chain: Chain, blobs: Blockstore) -> None:
+        self._chain = chain
+        self._blobs = blobs
+        self.own: tuple[str, ...] = ()
+        self.others: Mapping[str, tuple[str, ...]] = {}
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        return {messages.STATUS: self._status, messages.HEADERS: self._headers, messages.WANT: self._want}
+
+    def status(self, asker: str) -> Status:
+        """Where this node stands. `asker` is not told of itself."""
+        head = self._chain.head
+        others = [address for peer, known in self.others.items() if peer != asker for address in known]
+        return Status(
+            self._chain.network,
+            head.id,
+            head.height,
+            head.weight,
+            self.own[: messages.MAX_ADDRESSES],
+            tuple(others[: messages.MAX_ADDRESSES]),
+        )
+
+    async def _status(self, peer: str, request: bytes) -> bytes:
+        return codec.encode(self.status(peer))
+
+    async def _headers(self, peer: str, request: bytes) -> bytes:
+        known = _decoded(Locate, request).known[: messages.MAX_LOCATOR]
+        start = next((height for height in map(self._canonical_height, known) if height is not None), 0)
+        blocks, size = [], 0
+        for height in range(start + 1, min(start + messages.MAX_HEADERS, self._chain.head.height) + 1):
+            at = self._chain.id_at(height)
+            block = self._chain.block(at) if at else None
+            if block is None or size > messages.PIECES_BUDGET:
+                break
+            size += len(codec.encode(block))
+            blocks.append(block)
+        return codec.encode(messages.Chain(tuple(blocks)))
+
+    def _canonical_height(self, block: Cid) -> int | None:
+        """Of a block on the head's chain, else None."""
+        node = self._chain.node(block)
+        return node.height if node and self._chain.id_at(node.height) == block else None
+
+    async def _want(self, peer: str, request: bytes) -> bytes:
+        pieces: list[bytes | None] = []
+        size = 0
+        for cid in _decoded(Want, request).cids[: messages.MAX_PIECES]:
+            piece = self._piece(cid)
+            size += len(piece or b"")
+            if size > messages.PIECES_BUDGET:
+                break
+            pieces.append(piece)
+        return codec.encode(Pieces(tuple(pieces)))
+
+    def _piece(self, cid: Cid) -> bytes | None:
+        if cid.codec == DAG_CBOR:
+            return self._chain.raw(cid)
+        try:
+            return self._blobs.get_block(cid)
+        except Missing:
+            return None
+
+
+def _decoded(cls: type[T], request: bytes) -> T:
+    try:
+        return codec.decode(cls, request, MAX_REQUEST)
+    except codec.Malformed as error:
+        raise Refusal(str(error)) from None
