@@ -118,7 +118,8 @@ class Blockstore:
             file = self._whole(cid, max_size)
         except Missing:
             return [cid]
-        return list(dict.fromkeys(part.cid for part in self._walk(file) if not self.has(part.cid)))
+        known = dict.fromkeys(part.cid for part in self._walk(file))
+        return [part for part in known if not self.has(part)]  # asked last: reading may have found damage
 
     def remove(self, cid: Cid) -> None:
         """Remove a block and, if it is a file's, those below it, even if another file shares them."""

@@ -107,6 +107,18 @@ def test_a_file_without_a_leaf_is_missing_that_leaf(store):
     assert caught.value.cid == second
 
 
+def test_a_damaged_node_is_missing(store, tmp_path):
+    cid = store.put_file(os.urandom(CHUNK * 175))
+    (node,) = (
+        child.cid
+        for child in unixfs.parts(unixfs.whole(cid, store.get_block(cid)), store.get_block(cid))
+        if child.size > CHUNK
+    )
+    (file,) = (tmp_path / "blobs").glob(f"*/{node}")
+    file.write_bytes(b"damaged")
+    assert store.missing(cid) == [node]
+
+
 def test_a_file_laid_out_otherwise_is_refused(store):
     """As `ipfs add` with another chunk size would: the right content under another root."""
     leaves = [store.put_block(bytes([i]) * CHUNK, RAW) for i in range(2)]

@@ -1,0 +1,95 @@
+"""Data sets as the protocol knows them: each split a file of its own, named by its CID.
+
+A split is a canonical safetensors file with exactly two tensors (`deepblock.tensors.split_manifest`):
+
+    inputs   U8 [n, *input shape]     what the task's `input_zero` and `input_span` turn into numbers
+    labels   U8 [n]                   0 … classes − 1
+
+The digits of devnet come with the package. Fashion-MNIST is imported from its four published files.
+"""
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from deepblock.tensors import Array, pack, split_manifest
+
+_EMBEDDED: Final = ("digits-train.safetensors", "digits-heldout.safetensors")
+_CLASSES: Final = 10
+
+
+class DataError(ValueError):
+    """A file is absent, or is not what its name says. The message says which, and what was expected."""
+
+
+def embedded() -> list[bytes]:
+    """The splits that come with the package: 1,437 digits to train on, 360 held out; [1, 8, 8] of 0 … 16."""
+    assets = resources.files("deepblock") / "assets"
+    return [(assets / name).read_bytes() for name in _EMBEDDED]
+
+
+def pack_split(inputs: Array, labels: Array) -> bytes:
+    """The split file of `inputs` (U8 [n, *input shape]) and `labels` (U8 [n])."""
+    manifest = split_manifest(inputs.shape[1:], len(inputs))
+    return pack({"inputs": inputs, "labels": labels}, manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class FashionMnist:
+    """Its splits, with inputs of [1, 28, 28] (protocol: Known limits says what `test` is for)."""
+
+    train: bytes
+    """The first 55,000 of the published training images."""
+    heldout: bytes
+    """The last 2,000 of them."""
+    test: bytes
+    """The 10,000 published test images, which the protocol never sees: an honest measure for people."""
+
+
+def import_fashion_mnist(folder: Path) -> FashionMnist:
+    """From {train,t10k}-{images-idx3,labels-idx1}-ubyte.gz in `folder`, as published. Raises DataError.
+
+    Debian's package dataset-fashion-mnist puts them into /usr/share/datasets/fashion-mnist.
+    """
+    images = _read_idx(folder / "train-images-idx3-ubyte.gz", (60_000, 28, 28))
+    labels = _read_labels(folder / "train-labels-idx1-ubyte.gz", 60_000)
+    test_images = _read_idx(folder / "t10k-images-idx3-ubyte.gz", (10_000, 28, 28))
+    test_labels = _read_labels(folder / "t10k-labels-idx1-ubyte.gz", 10_000)
+    return FashionMnist(
+        train=pack_split(images[:55_000, None], labels[:55_000]),
+        heldout=pack_split(images[-2_000:, None], labels[-2_000:]),
+        test=pack_split(test_images[:, None], test_labels),
+    )
+
+
+def _read_labels(file: Path, count: int) -> Array:
+    labels = _read_idx(file, (count,))
+    if labels.max() >= _CLASSES:
+        raise DataError(f"{file}: has a label {labels.max()}; there are only {_CLASSES} classes")
+    return labels
+
+
+def _read_idx(file: Path, shape: tuple[int, ...]) -> Array:
+    """An idx file: two zeros, 8 for unsigned bytes, the dimensions' number and big-endian u32s, the bytes."""
+    header = bytes((0, 0, 8, len(shape))) + b"".join(side.to_bytes(4, "big") for side in shape)
+    size = len(header) + math.prod(shape)
+    try:
+        with gzip.open(file) as stream:
+            data = stream.read(size + 1)  # and no more, whatever it would unpack to
+    except FileNotFoundError:
+        raise DataError(f"{file}: there is no such file") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{file}: cannot be read as a gzip file ({error})") from error
+    if not data.startswith(header):
+        wanted, found = " × ".join(map(str, shape)), data[: len(header)].hex()
+        raise DataError(f"{file}: not an idx file of {wanted} bytes (it begins with {found})")
+    if len(data) != size:
+        found = f"{len(data)}" if len(data) < size else "more"
+        raise DataError(f"{file}: {size} bytes were expected when unpacked, there are {found}")
+    return np.frombuffer(data, np.uint8, offset=len(header)).reshape(shape)
