@@ -1,0 +1,242 @@
+"""What a node answers over JSON-RPC. One definition is the node's answer, its schema and what the client
+returns.
+
+In JSON: CIDs are base32, addresses bech32m, amounts decimal strings of motes, difficulties and weights
+decimal strings of MACs with 16 fractional bits, times Unix seconds.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from deepblock.cid import Cid
+from deepblock.codec import U128
+from deepblock.spec import TaskSpec
+from deepblock.types import Address, Block, Body, Header, Motes, Result, Score, Seal, Transaction
+
+DEFAULT_URL: Final = "http://127.0.0.1:8645"
+"""Where a node listens unless it is told otherwise."""
+
+MAX_HEADERS: Final = 256
+"""Headers in one answer."""
+
+MAX_LINEAGE: Final = 256
+"""Blocks of a model's lineage in one answer."""
+
+REFUSED: Final = -32000
+"""Error code: a rule refuses what was sent. `data` names the rule and carries its fields, as text."""
+NOT_FOUND: Final = -32001
+"""Error code: this node does not know what was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """How a model does on its task's held-out split. `loss`: mean cross-entropy an example, nats;
+    `loss_sum`: what the rules compare, Σ round_half_even(10^6 · loss)."""
+
+    loss: float
+    accuracy: float
+    loss_sum: int
+    correct: int
+    examples: int
+
+    @classmethod
+    def of(cls, score: Score, examples: int) -> "HeldOut":
+        return cls(
+            loss=score.loss / (10**6 * examples),
+            accuracy=score.correct / examples,
+            loss_sum=score.loss,
+            correct=score.correct,
+            examples=examples,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """`state`: starting, syncing or synced. `target`: the greatest height that a peer has shown."""
+
+    state: str
+    height: int
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """`network`: the genesis's CID, which transactions name. `addrs`: multiaddrs for `--bootstrap`.
+    `block_time`: seconds; `maturity`: blocks until a reward can be spent; `pending`: transactions in the
+    pool."""
+
+    version: str
+    network_name: str
+    network: Cid
+    peer_id: str
+    addrs: tuple[str, ...]
+    peers: int
+    sync: Sync
+    pending: int
+    block_time: int
+    maturity: int
+    fee_per_byte: Motes
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A peer that is connected now, or remembered for what it did.
+
+    `direction`: who dialled, "in" or "out", and `connected`: seconds, both None where it is not connected.
+    `score`: penalty points left, `reason`: of the last ones; `banned_until`: Unix seconds.
+    """
+
+    id: str
+    addr: str | None
+    direction: str | None
+    connected: float | None
+    score: float
+    reason: str | None
+    banned_until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest block of the heaviest chain. `model` and `held_out` (None at the genesis): what the block
+    made of its task's model. `age`: seconds by the node's clock."""
+
+    height: int
+    id: Cid
+    parent: Cid
+    timestamp: int
+    age: int
+    difficulty: U128
+    weight: U128
+    task: Cid
+    task_name: str
+    model: Cid | None
+    held_out: HeldOut | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockInfo:
+    """A block. `confirmations`: 1 for the head, 0 for a block that is not on the head's chain.
+    `starts_from`: the model its session began with (None: the initial weights of the task). `held_out`: of
+    its result. `body` and `transactions` (its transactions' ids): None where this node does not have the
+    body."""
+
+    id: Cid
+    confirmations: int
+    weight: U128
+    header: Header
+    seal: Seal
+    result: Result
+    task_name: str
+    starts_from: Cid | None
+    held_out: HeldOut | None
+    transactions: tuple[Cid, ...] | None
+    body: Body | None
+
+    @property
+    def block(self) -> Block:
+        return Block(self.header, self.seal, self.result)
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderInfo:
+    """A header, and the id of its block."""
+
+    id: Cid
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class AccountInfo:
+    """`immature`: rewards that cannot be spent yet. `nonce`: transactions sent, on the chain; `next_nonce`:
+    for the next one, those in the pool counted."""
+
+    address: Address
+    balance: Motes
+    immature: Motes
+    nonce: int
+    next_nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionInfo:
+    """`block`, `height` and `index` (in the body): None while pending."""
+
+    id: Cid
+    status: Literal["pending", "confirmed"]
+    confirmations: int
+    block: Cid | None
+    height: int | None
+    index: int | None
+    transaction: Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSummary:
+    """`scheduled`: whether the next block trains it. `blocks`: how many have."""
+
+    id: Cid
+    name: str
+    scheduled: bool
+    blocks: int
+    model: Cid | None
+    held_out: HeldOut | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """A task. `bar`: the loss sum up to which the next session passes the gate, and `bar_loss` the same an
+    example. `parameters`: numbers in its model; `session_macs`: what a session costs."""
+
+    id: Cid
+    name: str
+    scheduled: bool
+    blocks: int
+    model: Cid | None
+    held_out: HeldOut | None
+    bar: int
+    bar_loss: float
+    parameters: int
+    session_macs: U128
+    spec: TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LineageEntry:
+    """The model that a block left behind."""
+
+    height: int
+    block: Cid
+    model: Cid
+    held_out: HeldOut
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A task's current model, a safetensors file named by its CID. `size`: its bytes. `lineage`: newest
+    first."""
+
+    task: Cid
+    task_name: str
+    model: Cid
+    size: int
+    held_out: HeldOut
+    lineage: tuple[LineageEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MinerInfo:
+    """The session under way (None and zeros without one), and what came of those before it. `height`: of
+    the block it may become; `step` of `steps` and `segment` of `segments` are done; `last_loss`: the loss
+    sum of the last session that ended."""
+
+    mining: bool
+    address: Address
+    height: int | None
+    task: Cid | None
+    segment: int
+    segments: int
+    step: int
+    steps: int
+    sessions: int
+    blocks: int
+    last_loss: int | None
