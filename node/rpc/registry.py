@@ -94,8 +94,7 @@ def _problems(error: ValidationError) -> list[str]:
     """One line for each thing that is wrong: where, and what."""
     lines = []
     for item in error.errors(include_url=False, include_input=False):
-        where = ".".join(
-            str(part) for part in item["loc"] if not str(part).startswith(("function-", "chain["))
-        )
+        # Besides names and indexes, a place holds pydantic's own words for the branches of a union.
+        where = ".".join(part for part in map(str, item["loc"]) if part.isidentifier() or part.isdigit())
         lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
     return list(dict.fromkeys(lines))

@@ -1,0 +1,213 @@
+"""A node's JSON-RPC for Python programs: synchronous, over the standard library's HTTP, with typed answers.
+
+client = Client.find()
+print(client.chain_head().height)
+data = client.fetch_file(client.model_get().model)
+"""
+
+import functools
+import json
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from deepblock import api
+from deepblock.cid import DAG_CBOR, Cid, cid_of_block
+from deepblock.types import Address, Transaction
+from deepblock.unixfs import file_cid
+
+T = TypeVar("T")
+
+MAX_ANSWER: Final = 64 << 20
+"""Bytes of an answer; a node that sends more is not one of ours."""
+
+
+class ClientError(Exception):
+    """Base of what a client raises; the text is a sentence for people."""
+
+
+class NodeUnreachable(ClientError):
+    """Nothing answers at the URL."""
+
+    def __init__(self, url: str, reason: object) -> None:
+        super().__init__(
+            f"no node answers at {url} ({reason}); start one with `deepblock-node run`, "
+            "or name the one to ask with --rpc URL or --data-dir DIR"
+        )
+
+
+class RpcError(ClientError):
+    """The node says no. `code`: of JSON-RPC or `deepblock.api`; `data`: what else it says, often None."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.data = code, message, data
+
+
+class BadAnswer(ClientError):
+    """What answers does not speak the protocol, or sent other bytes than were asked for."""
+
+
+class FileMissing(ClientError):
+    """The node does not have the file."""
+
+
+class FileCorrupt(ClientError):
+    """The node's copy of the file is damaged."""
+
+
+class Client:
+    """Speaks to the node at `url`. `timeout`: seconds without any progress until it counts as unreachable."""
+
+    def __init__(self, url: str = api.DEFAULT_URL, timeout: float = 30) -> None:
+        self.url = url.rstrip("/")
+        self._timeout = timeout
+        # Without the system's proxies: a node is this machine or a neighbour.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    @classmethod
+    def find(cls, data_dir: Path | None = None, url: str | None = None) -> Self:
+        """A client for `url`; else for the node whose `data_dir` this is; else for the default port of this
+        machine."""
+        if url is None and data_dir is not None:
+            url = _url_in(data_dir / "node.json")
+        return cls(url or api.DEFAULT_URL)
+
+    # --- methods ----------------------------------------------------------------------------------------
+
+    def node_info(self) -> api.NodeInfo:
+        return self._ask(api.NodeInfo, "node_info")
+
+    def node_peers(self) -> tuple[api.Peer, ...]:
+        return self._ask(tuple[api.Peer, ...], "node_peers")
+
+    def chain_head(self) -> api.Head:
+        return self._ask(api.Head, "chain_head")
+
+    def chain_get_block(self, block: int | Cid) -> api.BlockInfo:
+        """By height on the heaviest chain, or by id."""
+        return self._ask(api.BlockInfo, "chain_getBlock", block)
+
+    def chain_get_headers(self, height: int, count: int = 16) -> tuple[api.HeaderInfo, ...]:
+        return self._ask(tuple[api.HeaderInfo, ...], "chain_getHeaders", height, count)
+
+    def state_get_account(self, address: Address) -> api.AccountInfo:
+        return self._ask(api.AccountInfo, "state_getAccount", address)
+
+    def tx_send(self, transaction: Transaction) -> Cid:
+        """The id. Raises RpcError with code `api.REFUSED` and the rule's sentence."""
+        return self._ask(Cid, "tx_send", transaction)
+
+    def tx_get(self, transaction: Cid) -> api.TransactionInfo:
+        return self._ask(api.TransactionInfo, "tx_get", transaction)
+
+    def task_list(self) -> tuple[api.TaskSummary, ...]:
+        return self._ask(tuple[api.TaskSummary, ...], "task_list")
+
+    def task_get(self, task: Cid) -> api.TaskInfo:
+        return self._ask(api.TaskInfo, "task_get", task)
+
+    def model_get(self, task: Cid | None = None, last: int = 16) -> api.ModelInfo:
+        """Of the head's task unless said; `last`: how many blocks of its lineage."""
+        return self._ask(api.ModelInfo, "model_get", task, last)
+
+    def miner_status(self) -> api.MinerInfo:
+        return self._ask(api.MinerInfo, "miner_status")
+
+    def discover(self) -> dict[str, Any]:
+        """The OpenRPC document."""
+        return self._ask(dict[str, Any], "rpc.discover")
+
+    def call(self, method: str, *params: Any) -> Any:
+        """Any method: its result as JSON gives it. Raises RpcError, NodeUnreachable, BadAnswer."""
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": [_json(value) for value in params]}
+        request = urllib.request.Request(
+            f"{self.url}/", json.dumps(message).encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            answer = json.loads(self._read(request, MAX_ANSWER))
+            error = answer.get("error")
+            if error is None:
+                return answer["result"]
+            refusal = RpcError(error["code"], error["message"], error.get("data"))
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            raise BadAnswer(
+                f"{self.url} does not speak JSON-RPC ({problem}); is it a DeepBlock node?"
+            ) from None
+        raise refusal
+
+    # --- files ------------------------------------------------------------------------------------------
+
+    def fetch_file(self, cid: Cid, max_size: int = 1 << 30) -> bytes:
+        """The bytes that `cid` names, verified here. Raises FileMissing, FileCorrupt, BadAnswer,
+        NodeUnreachable."""
+        data = self._read(urllib.request.Request(f"{self.url}/ipfs/{cid}"), max_size)
+        found = cid_of_block(data) if cid.codec == DAG_CBOR else file_cid(data)
+        if found != cid:
+            raise BadAnswer(f"{self.url} sent other bytes for {cid}: theirs are {found}")
+        return data
+
+    # --- inside -----------------------------------------------------------------------------------------
+
+    def _ask(self, answer: Any, method: str, *params: Any) -> Any:
+        try:
+            return _adapter(answer).validate_json(json.dumps(self.call(method, *params)))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise BadAnswer(
+                f"the answer of {self.url} to {method} is of another version than this program "
+                f"({where}: {first['msg']})"
+            ) from None
+
+    def _read(self, request: urllib.request.Request, max_size: int) -> bytes:
+        try:
+            with self._opener.open(request, timeout=self._timeout) as response:
+                data: bytes = response.read(max_size + 1)
+        except urllib.error.HTTPError as error:
+            raise _http_error(self.url, error) from None
+        except urllib.error.URLError as error:
+            raise NodeUnreachable(self.url, error.reason) from None
+        except (OSError, HTTPException, ValueError) as error:
+            raise NodeUnreachable(self.url, str(error) or type(error).__name__) from None
+        if len(data) > max_size:
+            raise BadAnswer(f"{self.url} sent more than {max_size} bytes")
+        return data
+
+
+@functools.cache
+def _adapter(answer: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(answer)
+
+
+def _json(value: Any) -> Any:
+    """A parameter as JSON has it."""
+    if isinstance(value, Transaction):
+        return _adapter(Transaction).dump_python(value, mode="json")
+    return str(value) if isinstance(value, bytes) else value
+
+
+def _http_error(url: str, error: urllib.error.HTTPError) -> ClientError:
+    """What a refusal of the server means; it says why in JSON."""
+    try:
+        reason = json.loads(error.read(1 << 16))["error"]
+        text = reason if isinstance(reason, str) else reason["message"]
+    except (ValueError, KeyError, TypeError, OSError, HTTPException):
+        text = f"HTTP {error.code} {error.reason}"
+    kinds: dict[int, type[ClientError]] = {404: FileMissing, 409: FileCorrupt}
+    return kinds[error.code](text) if error.code in kinds else BadAnswer(f"{url} refuses: {text}")
+
+
+def _url_in(file: Path) -> str | None:
+    """The URL that a running node has left in its data directory; None where there is none."""
+    try:
+        url = json.loads(file.read_text())["rpc"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ClientError(f"{file} cannot be read ({error}); name the node with --rpc URL") from None
+    return str(url)
