@@ -136,7 +136,7 @@ class Miner:
         if header.parent != self._chain.head.id:
             return
         spec = self._chain.specs[header.task]
-        task = self._chain.state().task(header.task)
+        model = self._chain.state().task(header.task).model
         self._record = record
         self._chain.save_session(record)
         self._status = replace(
@@ -144,14 +144,15 @@ class Miner:
         )
         self._session = asyncio.ensure_future(
             self._jobs.session(
-                spec, header.seed, task.model,
+                spec, header.seed, model,
                 finished=record.states, on_segment=self._segment_done, on_progress=self._progressed,
             )  # fmt: skip
         )
         try:
             seal = await self._session
         except asyncio.CancelledError:
-            if header.parent == self._chain.head.id:
+            running = asyncio.current_task()
+            if running and running.cancelling():
                 raise  # the node is stopping: the record stays, to go on from
             self._forget(self._record.states)
             return

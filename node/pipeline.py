@@ -19,7 +19,7 @@ from consensus.fork_choice import Node, Switch
 from consensus.state import Delta
 from consensus.transition import apply_block, check_block, check_chained
 from deepblock.cid import Cid
-from deepblock.codec import decode, encode
+from deepblock.codec import Malformed, decode, encode
 from deepblock.types import Block, Body, Transaction
 from node.auditor import Auditor
 from node.chain import Chain
@@ -114,10 +114,10 @@ class Pipeline:
             delta = self._apply(block, body)
             if origin is not MINED:
                 await self._auditor.audit(block, origin.author or origin.peer)
-        except Invalid as error:
+        except (Invalid, Malformed) as error:
             self._chain.reject(block.id, str(error))
             raise
-        self._commit(block, body, delta)
+        returned = self._commit(block, body, delta)
         log.info(
             "block",
             height=block.height,
@@ -131,6 +131,8 @@ class Pipeline:
         )
         if origin is MINED:
             await self._publish(topic_of(self._chain.network, "blocks"), encode(block))
+        for transaction in returned:
+            await self._publish(topic_of(self._chain.network, "transactions"), encode(transaction))
 
     async def _parent(self, block: Block) -> None:
         """The parent is in the tree, at once or when its own verdict is there."""
@@ -161,15 +163,19 @@ class Pipeline:
         apply_block(self._chain.params, state, block, body)
         return state.delta()
 
-    def _commit(self, block: Block, body: Body, delta: Delta) -> None:
+    def _commit(self, block: Block, body: Body, delta: Delta) -> list[Transaction]:
+        """Returns the transactions that a reorganisation put back into the pool: the others may not know them."""
         switch = self._chain.commit(block, body, delta)
         if switch is None:
-            return
+            return []
+        undone = self._transactions(switch.undo)
+        self._mempool.follow(undone, self._transactions(switch.apply), self._chain.state())
+        returned = [transaction for transaction in undone if self._mempool.get(transaction.id)]
         if switch.undo:
-            log.warning("reorganisation", undone=len(switch.undo), applied=len(switch.apply), head=str(block.id))
-        self._mempool.follow(self._transactions(switch.undo), self._transactions(switch.apply), self._chain.state())
+            log.warning("reorganisation", undone=len(switch.undo), applied=len(switch.apply), returned=len(returned))
         for listener in self.on_head:
             listener(switch)
+        return returned
 
     def _transactions(self, blocks: tuple[Cid, ...]) -> list[Transaction]:
         found: list[Transaction] = []

@@ -28,10 +28,11 @@ class PeerDown:
 
 @dataclass(frozen=True, slots=True)
 class Gossip:
-    """A message that its topic's validator accepted. `peer` is the neighbour it came from, not its author."""
+    """A message that its topic's validator accepted. `peer` is the neighbour it came from, `author` the peer that signed it."""
 
     topic: str
     peer: str
+    author: str
     data: bytes
 
 

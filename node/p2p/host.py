@@ -68,6 +68,8 @@ REPEAT_WINDOW = 60.0
 """Seconds in which the same content on the same topic is delivered once, whoever signs it anew."""
 REPEAT_MEMORY = 8_192
 """Contents remembered for that."""
+HANG_UP_TIME = 3.0
+"""Seconds for saying good-bye to all peers."""
 STREAM_ENDED = (StreamError, IOException, RawConnError, SwarmException, wire.Hangup)
 
 
@@ -151,7 +153,10 @@ class Host(INotifee):
                     await self.gossip.subscribe(topic)
                 (bound,) = self.libp2p.get_transport_addrs()
                 ready(int(bound.value_for_protocol("tcp")), self._reachable(bound))
-                await trio.sleep_forever()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    await self._hang_up()
 
     def _reachable(self, bound: Multiaddr) -> list[str]:
         """Loopback first: it is what a second node on the same machine wants."""
@@ -160,6 +165,14 @@ class Host(INotifee):
             if str(bound).startswith(every):
                 addrs.insert(0, str(bound).replace(every, loopback))
         return [f"{addr}/p2p/{self.id}" for addr in dict.fromkeys(addrs)]
+
+    async def _hang_up(self) -> None:
+        """libp2p's own shutdown is cancelled before it has closed the sockets: peers would wait for us."""
+        with trio.move_on_after(HANG_UP_TIME) as leaving:
+            leaving.shield = True
+            async with trio.open_nursery() as nursery:
+                for conn in self.network.get_connections():
+                    nursery.start_soon(conn.muxed_conn.close)
 
     # connections
 
@@ -340,7 +353,8 @@ class Host(INotifee):
             return True
         if list(message.topicIDs) != [topic] or message.from_id == self.id.to_bytes():
             return False
-        if not self._allowed(peer):
+        author = ID(message.from_id)
+        if not self._allowed(peer) or not self._allowed(author):
             return False
         try:
             if not validator(str(peer), message.data):
@@ -349,7 +363,7 @@ class Host(INotifee):
             self._tell(Fault(str(peer), f"invalid message on {topic}: {error!r}"))
             return False
         if self._first(sha256(topic.encode() + b"\0" + message.data).digest()):
-            self._tell(Gossip(topic, str(peer), message.data))
+            self._tell(Gossip(topic, str(peer), str(author), message.data))
         return True
 
     def _first(self, digest: bytes) -> bool:
