@@ -1,0 +1,153 @@
+"""The node, put together: each part is given what it needs, and nothing else knows how they fit."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import structlog
+
+import deepblock
+from deepblock.blockstore import Blockstore
+from deepblock.keys import Wallet
+from node.auditor import Auditor
+from node.chain import Chain
+from node.config import NodeConfig, load_params
+from node.errors import StartError
+from node.fetch import Fetcher
+from node.gossip import Ears, validators
+from node.jobs.dispatcher import Jobs
+from node.mempool import Mempool
+from node.miner import Miner
+from node.p2p.door import Door
+from node.p2p.events import DoorError
+from node.peers import Peers
+from node.pipeline import Pipeline
+from node.retention import Retention
+from node.rpc.methods import Services
+from node.rpc.server import Server
+from node.serve import Service
+from node.storage.database import Database
+from node.sync import Sync
+from node.tasks import TaskData
+from node.terminal import Terminal
+
+log = structlog.get_logger("node")
+
+WALLET = "wallet.json"
+NODE_KEY = "node.key"
+NODE_FILE = "node.json"
+BLOBS = "blobs"
+
+
+class App:
+    """One running node. `run` returns when it is told to stop."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        """Opens and checks everything that is on disk. Raises StartError, WalletError."""
+        folder = config.data_dir
+        self.config = config
+        params = load_params(config.network)
+        self.address = config.address or Wallet.load_or_new(folder / WALLET).address
+        self.database = Database(folder / "chain")
+        try:
+            self.chain = Chain(self.database, params)
+        except BaseException:
+            self.database.close()
+            raise
+        network = self.chain.network
+        self.blobs = Blockstore(folder / BLOBS)
+        self.mempool = Mempool(params, network)
+        self.service = Service(self.chain, self.blobs)
+        self.door = Door(
+            key=_node_key(folder / NODE_KEY),
+            host=config.p2p_host,
+            port=config.p2p_port,
+            agent=f"deepblock/{deepblock.__version__}",
+            topics=validators(params, network),
+            handlers=self.service.handlers,
+        )
+        try:
+            self.peers = Peers(self.door, list(config.bootstrap))
+        except ValueError as error:
+            raise StartError(f"--bootstrap: {error}") from None
+        self.jobs = Jobs(folder / BLOBS, threads=config.threads, device=config.device)
+        self.fetcher = Fetcher(self.door, self.peers, self.blobs)
+        self.data = TaskData(self.chain, self.blobs, self.fetcher)
+        draw = random.SystemRandom().randrange
+        self.auditor = Auditor(self.chain, self.jobs, self.fetcher, self.blobs, self.data, draw)
+        self.pipeline = Pipeline(self.chain, self.mempool, self.fetcher, self.auditor, self._publish, time.time)
+        self.sync = Sync(
+            self.chain, self.pipeline, self.fetcher, self.auditor, self.door, self.peers, self.service,
+            alone=not config.bootstrap,
+        )  # fmt: skip
+        self.miner = Miner(
+            self.chain, self.mempool, self.pipeline, self.jobs, self.blobs, self.fetcher, self.data,
+            self.address, time.time,
+        )  # fmt: skip
+        self.ears = Ears(self.door, self.pipeline, self.peers, self.sync)
+        self.services = Services(
+            self.chain, self.mempool, self.pipeline, self.miner, self.peers, self.door, self.sync, self.blobs
+        )
+        self.server = Server(self.services, config.rpc_host, config.rpc_port)
+        self.pipeline.on_head += [self.miner.new_head, Retention(self.chain, self.blobs).follow]
+
+    async def run(self) -> None:
+        """Until SIGINT or SIGTERM. A bug in any part stops the whole node, loudly."""
+        stop = asyncio.Event()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        node_file = self.config.data_dir / NODE_FILE
+        try:
+            await self._start(node_file)
+            async with asyncio.TaskGroup() as group:
+                parts = [self.ears.run(), self.peers.run(), self.sync.run(), Terminal(self.services).run()]
+                if self.config.mine:
+                    parts.append(self.miner.run(self.sync.ready))
+                tasks = [group.create_task(part) for part in parts]
+                await stop.wait()
+                log.info("stopping")
+                for task in tasks:
+                    task.cancel()
+        finally:
+            node_file.unlink(missing_ok=True)
+            await self.server.stop()
+            await self.jobs.stop()
+            await self.door.stop()
+            self.database.close()
+
+    async def _start(self, node_file: Path) -> None:
+        self.data.unpack_embedded()
+        await self.jobs.start()
+        await self.door.start()
+        url = await self.server.start()
+        self.service.own = tuple(self.door.addrs)
+        facts = {"pid": os.getpid(), "rpc": url, "multiaddrs": self.door.addrs, "network": str(self.chain.network)}
+        _write_atomically(node_file, json.dumps(facts, indent=2) + "\n")
+        log.info("node_started", network=self.chain.params.name, height=self.chain.head.height, rpc=url)
+
+    async def _publish(self, topic: str, data: bytes) -> None:
+        try:
+            await self.door.publish(topic, data)
+        except DoorError as error:
+            log.warning("publish_failed", topic=topic, reason=str(error))  # peers ask for it by themselves
+
+
+def _node_key(path: Path) -> bytes:
+    """32 bytes of Ed25519 secret: who this node is to its peers. Made on first use; holds no money."""
+    if not path.exists():
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            file.write(os.urandom(32))
+    key = path.read_bytes()
+    if len(key) != 32:
+        raise StartError(f"{path} is not a node key of 32 bytes; delete it, and the node makes a new one")
+    return key
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    aside = path.with_suffix(".new")
+    aside.write_text(text)
+    os.replace(aside, path)
