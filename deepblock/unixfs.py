@@ -87,7 +87,8 @@ def parts(part: Part, block: bytes) -> list[Part]:
 
 def _capacity(height: int) -> int:
     """Bytes under a full node of this height."""
-    return CHUNK * LINKS**height
+    size: int = CHUNK * LINKS**height
+    return size
 
 
 def _height(size: int) -> int:
