@@ -21,7 +21,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the worker found. `states`: segment → CID of the state it really ends in."""
+    """What the worker found. `states`: segment → CID of the state it really ends in; of the planned segments, and
+    of those that had to be replayed on the way to them."""
 
     states: dict[int, Cid]
     average: Cid
@@ -47,7 +48,7 @@ def plan_all(count: int) -> Plan:
 
 def judge(plan: Plan, seal: Seal, findings: Findings) -> None:
     """Raises Fraud with the first step that the seal claims falsely."""
-    for segment in plan.segments:
+    for segment in sorted({*plan.segments, *findings.states}):
         claimed, found = seal.states[segment - 1], findings.states[segment]
         if claimed != found:
             raise Fraud(f"segment {segment}", str(claimed), str(found))

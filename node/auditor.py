@@ -19,7 +19,8 @@ from deepblock.tensors import file_size, model_manifest, state_manifest
 from deepblock.types import Block, Seal
 from node.chain import Chain
 from node.fetch import Fetcher, NotAvailable
-from node.jobs.dispatcher import BadState, JobDataMissing, Jobs
+from node.jobs.dispatcher import Jobs
+from node.jobs.errors import BadState, JobDataMissing
 from node.tasks import TaskData
 
 log = structlog.get_logger("audit")

@@ -22,7 +22,9 @@ from deepblock.tensors import file_size, model_manifest
 from deepblock.types import Address, Block, Body, Result, Seal
 from node.chain import Chain
 from node.fetch import Fetcher, NotAvailable
-from node.jobs.dispatcher import JobError, Jobs, SessionProgress
+from node.jobs.dispatcher import Jobs
+from node.jobs.errors import JobError
+from node.jobs.messages import SessionProgress
 from node.mempool import Mempool
 from node.pipeline import MINED, Clock, Pipeline
 from node.storage.schema import SessionRecord
