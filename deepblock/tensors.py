@@ -1,13 +1,13 @@
 """Files of tensors: safetensors with canonical bytes (protocol: Encoding). numpy, no torch.
 
-A *manifest* says what a file must hold: name → (dtype, shape). One manifest has one header and one file size, so
-a file is compared with what its task implies before anything is allocated, and equal tensors are equal bytes:
+A *manifest* says what a file must hold: name → (dtype, shape). One manifest has one header and one file size,
+so a file is compared with what its task implies before anything is allocated, and equal tensors are equal bytes:
 
-    u64 little-endian length of the header ‖ header ‖ the tensors' bytes, little-endian, row-major, without gaps
+    length of the header (u64, little-endian) ‖ header ‖ the tensors' bytes, little-endian, row-major, no gaps
 
 The header is compact JSON, `{"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},…}`, names in ascending
-order (of code points), padded with spaces to a multiple of 8 as the safetensors library does. In the same order
-the tensors follow. Floats are finite, and zero is +0.0: two files never differ where the numbers are equal.
+order of code points, padded with spaces to a multiple of 8 as the safetensors library does. The tensors follow in
+the same order. Floats are finite, and zero is +0.0: two files never differ where the numbers are equal.
 """
 
 import json
@@ -80,7 +80,7 @@ def file_size(manifest: Manifest) -> int:
 
 
 def pack(tensors: Mapping[str, Array], manifest: Manifest) -> bytes:
-    """The canonical file of `tensors`. Raises Malformed where they are not those of the manifest, or not canonical."""
+    """The canonical file of `tensors`. Raises Malformed where they are not those of the manifest, or NaN, Inf, −0.0."""
     if tensors.keys() != manifest.keys():
         raise Malformed(f"the tensors are {sorted(tensors)}, not {sorted(manifest)}")
     parts = [header_for(manifest)]

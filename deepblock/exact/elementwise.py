@@ -1,35 +1,19 @@
 """Elementwise rules: separate IEEE-754 operations, and exp and log made of them (exact: Elementwise; exp, log)."""
 
-import math
-from typing import Final
-
 import torch
 from torch import Tensor
 
-LIMIT: Final = 2.0**15 - 2.0**-8
-"""Largest magnitude of a weight or momentum."""
-
-TINY: Final = 2.0**-64
-"""Weights and momentum of smaller magnitude are +0."""
-
-LN2_HIGH: Final = float.fromhex("0x1.62e42feep-1")
-"""ln 2 to 33 bits: k · LN2_HIGH is exact for |k| < 2^20."""
-
-LN2_LOW: Final = float.fromhex("0x1.a39ef35793c76p-33")
-"""ln 2 − LN2_HIGH."""
-
-LOG2_E: Final = float.fromhex("0x1.71547652b82fep+0")
-
-EXP_TERMS: Final = tuple(1.0 / math.factorial(n) for n in range(13, -1, -1))
-"""1/13!, 1/12!, … 1/0!: the factorials are exact in float64 and the division rounds once."""
-
-LOG_TERMS: Final = tuple(1.0 / n for n in range(23, 0, -2))
-"""1/23, 1/21, … 1/1."""
-
-EXP_LOWEST: Final = -64.0
-"""exp is evaluated at max(x, −64): below, its value is 0 on every grid used here."""
-
-SQRT_HALF: Final = float.fromhex("0x1.6a09e667f3bcdp-1")
+from deepblock.exact.constants import (
+    EXP_LOWEST,
+    EXP_TERMS,
+    LIMIT,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG2_E,
+    LOG_TERMS,
+    SQRT_HALF,
+    TINY,
+)
 
 
 def exp(x: Tensor) -> Tensor:

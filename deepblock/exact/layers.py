@@ -1,7 +1,7 @@
 """Layers, forward and backward (exact: Layers). Tensors are float32 [N, features] or [N, channels, height, width].
 
-A layer's `forward` gives its output and what `backward` needs; `backward` takes the loss's gradient with respect to
-the output, writes those of its parameters, and gives that with respect to the input (if `needs_input` is set).
+A layer's `forward` gives its output and what `backward` needs; `backward` takes the loss's gradient with respect
+to the output, writes those of its parameters, and gives that with respect to the input if it `needs_input`.
 
 Planes are kept in channels-last memory order: a patch is then k runs of k·channels numbers, and a convolution is one
 matrix product without transposing anything. That is a matter of speed; no value depends on it.
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from deepblock.exact.grid import quantise
 from deepblock.exact.product import check_exact, exact_sum, matmul, rescale
@@ -60,10 +61,10 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Conv2d:
-    """y[n,o,i,j] = Σ_{c,a,b} x[n, c, stride·i + a − padding, stride·j + b − padding] ⊗ W[o,c,a,b] + bias[o]; x is zero outside.
+    """y[n,o,i,j] = Σ_{c,a,b} x[n, c, stride·i + a − padding, stride·j + b − padding] ⊗ W[o,c,a,b] + bias[o].
 
-    One product with the patches of x: k = channels · kernel². dW sums dy ⊗ x over examples and positions; dx sums
-    dy ⊗ W over outputs and all the patches that a pixel is in, as integers, and rounds once.
+    x is zero outside. One product with the patches of x: k = channels · kernel². dW sums dy ⊗ x over examples and
+    positions; dx sums dy ⊗ W over outputs and the patches that a pixel is in, as integers; each rounds once.
     """
 
     weight: Parameter
@@ -98,7 +99,7 @@ class Conv2d:
         return rescale(self._gather(spread, x_shape, gradient.shape), dy.step, weight_step)
 
     def _patches(self, q: Tensor) -> Tensor:
-        """[N, channels, height, width] → a view [N, height', width', kernel, kernel, channels] of the padded planes."""
+        """[N, channels, height, width] → a view [N, height', width', kernel, kernel, channels] of padded planes."""
         examples, channels, height, width = q.shape
         pad, side = self.padding, self.weight.value.shape[2]
         padded = q.new_zeros(examples, height + 2 * pad, width + 2 * pad, channels)
@@ -121,47 +122,34 @@ class Conv2d:
 
 @dataclass(frozen=True, slots=True)
 class ReLU:
-    """x where x > 0, else +0. The gradient passes where x > 0."""
+    """max(x, 0) + 0.0 (so never −0). The gradient passes where x > 0, else it is +0."""
 
     def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
-        positive = x > 0
-        return torch.where(positive, x, 0.0), positive
+        y = x.clamp_min(0.0).add_(0.0)
+        return y, y
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
-        return torch.where(saved, gradient, 0.0)
+        passed: Tensor = torch.ops.aten.threshold_backward(gradient, saved, 0.0)
+        return passed
 
 
 @dataclass(frozen=True, slots=True)
 class MaxPool:
-    """The first maximum, in row-major order, of each square of `size`; it alone gets the gradient.
-
-    A value replaces the best so far only if it is greater, so equal ones (−0 and +0 too) leave the first.
-    """
+    """The first maximum, in row-major order, of each square of `size`, + 0.0; it alone gets the gradient."""
 
     size: int
 
     def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
-        places = self._places(x)
-        best = places[0]
-        chosen = torch.zeros_like(best, dtype=torch.uint8)
-        for place, value in enumerate(places[1:], start=1):
-            greater = value > best
-            best = torch.where(greater, value, best)
-            chosen.masked_fill_(greater, place)
-        return best.add(0.0), (chosen, x.shape)
+        y, chosen = max_pool2d(x, self.size, return_indices=True)
+        return y.add_(0.0), (x, chosen)
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
-        chosen, shape = saved
-        dx = torch.empty(
-            shape, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last
+        x, chosen = saved
+        size = [self.size, self.size]
+        placed: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+            gradient, x, size, size, [0, 0], [1, 1], False, chosen
         )
-        for place, target in enumerate(self._places(dx)):
-            target.copy_(torch.where(chosen == place, gradient, 0.0))
-        return dx
-
-    def _places(self, x: Tensor) -> list[Tensor]:
-        """Views [N, channels, height/size, width/size] of x: the first pixel of each square, the second, …"""
-        return [x[:, :, a :: self.size, b :: self.size] for a in range(self.size) for b in range(self.size)]
+        return placed
 
 
 @dataclass(frozen=True, slots=True)

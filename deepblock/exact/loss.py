@@ -1,22 +1,20 @@
 """Cross-entropy over classes (exact: exp, log; protocol: Score). Logits: float32 [N, classes]; labels: int64 [N]."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from deepblock.exact.constants import EXP_ONE, WORST_LOSS
 from deepblock.exact.elementwise import exp, log
-
-ONE: Final = 2.0**40
-"""exp(0) as an integer: exponentials are rounded to multiples of 2^-40, so their sum is exact."""
-
-WORST: Final = 2.0**20
-"""Largest loss of one example, and the loss of one whose logits are not finite."""
 
 
 class _Exponentials(NamedTuple):
-    """`values`: integers e_j = round_half_even(2^40 · exp(z_j − max z)), float64 [N, classes]; `total`: Σ e_j [N, 1]."""
+    """`values`: integers e_j = round_half_even(2^40 · exp(z_j − max z)), float64 [N, classes].
+
+    `total`: their sum, [N, 1].
+    """
 
     values: Tensor
     total: Tensor
@@ -42,9 +40,9 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     finite = logits.isfinite().all(1)
     shifted = _shifted(torch.where(finite[:, None], logits, 0.0))
     total = _exponentials(shifted).total[:, 0]
-    loss = log(total * (1.0 / ONE)) - shifted.gather(1, labels[:, None])[:, 0]
+    loss = log(total * (1.0 / EXP_ONE)) - shifted.gather(1, labels[:, None])[:, 0]
     correct = (logits.argmax(1) == labels) & finite
-    return torch.where(finite, loss, WORST).clamp_max_(WORST), correct
+    return torch.where(finite, loss, WORST_LOSS).clamp_max_(WORST_LOSS), correct
 
 
 def _shifted(logits: Tensor) -> Tensor:
@@ -54,5 +52,5 @@ def _shifted(logits: Tensor) -> Tensor:
 
 
 def _exponentials(shifted: Tensor) -> _Exponentials:
-    values = exp(shifted).mul_(ONE).round_()
+    values = exp(shifted).mul_(EXP_ONE).round_()
     return _Exponentials(values, values.sum(1, keepdim=True))

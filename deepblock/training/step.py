@@ -66,7 +66,9 @@ def run_segments(
     should_stop: ShouldStop,
     device: str,
 ) -> tuple[Cid, ...]:
-    """Runs segments start + 1 … upto from `state` (None: state 0, derived); the CIDs of their states, now in `files`."""
+    """Runs segments start + 1 … upto from `state` (None: state 0, which is derived) and keeps their states in `files`;
+    the CIDs of those.
+    """
     spec = work.spec
     at = torch.device(device)
     trainer = Trainer(work, files, at)

@@ -1,0 +1,37 @@
+"""The numbers in the definition (exact: exp, log; protocol: Session; Score)."""
+
+import math
+from typing import Final
+
+LIMIT: Final = 2.0**15 - 2.0**-8
+"""Largest magnitude of a weight or a momentum."""
+
+TINY: Final = 2.0**-64
+"""Weights and momenta of smaller magnitude are +0."""
+
+EXP_ONE: Final = 2.0**40
+"""exp(0) as an integer: softmax sums exponentials rounded to multiples of 2^-40."""
+
+WORST_LOSS: Final = 2.0**20
+"""Largest loss of one example, and the loss of one whose logits are not finite."""
+
+EXP_LOWEST: Final = -64.0
+"""exp is evaluated at max(x, −64): further down it is 0 among multiples of 2^-40."""
+
+LOG2_E: Final = float.fromhex("0x1.71547652b82fep+0")
+"""1 / ln 2."""
+
+LN2_HIGH: Final = float.fromhex("0x1.62e42feep-1")
+"""The first 32 bits of ln 2: k · LN2_HIGH is exact for |k| < 2^20."""
+
+LN2_LOW: Final = float.fromhex("0x1.a39ef35793c76p-33")
+"""ln 2 − LN2_HIGH."""
+
+SQRT_HALF: Final = float.fromhex("0x1.6a09e667f3bcdp-1")
+"""√½; log reduces its argument to [√½, √2)."""
+
+EXP_TERMS: Final = tuple(1.0 / math.factorial(n) for n in range(13, -1, -1))
+"""1/13!, 1/12!, … 1/0!: each factorial is exact in float64, and the division rounds once."""
+
+LOG_TERMS: Final = tuple(1.0 / n for n in range(23, 0, -2))
+"""1/23, 1/21, … 1/1."""
