@@ -6,6 +6,7 @@ that crashes is run again.
 """
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -80,12 +81,12 @@ class Bridge:
 
         async def perform() -> None:
             value: T | None = None
-            error: Exception | None = HostDown("the libp2p host stopped during the call")
+            error: BaseException | None = HostDown("the libp2p host stopped during the call")
             try:
                 with scope:
                     value, error = await fn(*args), None
             except Exception as raised:
-                error = raised
+                error = _single(raised)
             finally:
                 self.post(_settle, future, value, error)
 
@@ -148,14 +149,16 @@ class Bridge:
             try:
                 trio.run(self._main)
             except BaseException as raised:  # SystemExit in a thread would be silent, too
-                error = raised
+                error = _single(raised)
             self.post(self._went_down, error)
             if self._stopping.is_set() or not self._was_ready:
                 return  # a failed start is for start()'s caller to judge
             if time.monotonic() - began > STEADY:
                 pause = BACKOFF[0]
             log.error("p2p_host_crashed", error=repr(error), restart_in=pause, exc_info=error)
+            del error
             self._stopping.wait(pause)
+            gc.collect()  # a crash of trio itself runs no `finally`: sockets close when their owners are collected
             pause = min(pause * 2, longest)
 
     async def _main(self) -> None:
@@ -177,6 +180,13 @@ class Bridge:
         for future in tuple(self._pending):
             _settle(future, None, HostDown("the libp2p host crashed during the call"))
         self._on_down()
+
+
+def _single(error: BaseException) -> BaseException:
+    """Without the groups that trio's nurseries wrap around one exception."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:

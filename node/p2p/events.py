@@ -28,11 +28,11 @@ class PeerDown:
 
 @dataclass(frozen=True, slots=True)
 class Gossip:
-    """A message that its topic's validator accepted. `peer` is the neighbour it came from, `author` the peer that signed it."""
+    """A message that its topic's validator accepted."""
 
     topic: str
-    peer: str
-    author: str
+    peer: str  # the neighbour that it came from
+    author: str  # the peer that signed it
     data: bytes
 
 

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import structlog
 import trio
 from google.protobuf.message import DecodeError
-from libp2p.abc import IMuxedConn, INetStream
+from libp2p.abc import IMuxedConn, INetStream, ISecureConn
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.exceptions import IncompleteReadError, IOException, MessageTooLarge
 from libp2p.network.auto_connector import AutoConnector
@@ -24,6 +24,7 @@ from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.utils import maybe_consume_signed_record
+from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import Service
 from libp2p.tools.anyio_service.trio_manager import TrioManager
@@ -101,6 +102,14 @@ class Muxer(Yamux):
         if length + sum(map(len, self.stream_buffers.values())) > self.unread_limit:
             raise trio.TooSlowError  # the one error for which the caller closes the connection
         return await super()._read_data_body(length)
+
+
+class Muxers(MuxerMultistream):
+    """libp2p's own makes a plain Yamux, whichever class it was given."""
+
+    async def new_conn(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
+        protocol, muxer = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
+        return self._annotate_connection(muxer(conn, peer_id), conn, protocol)
 
 
 class NoAutoConnect(AutoConnector):

@@ -59,7 +59,7 @@ from node.p2p.events import (
     Unreachable,
     Validator,
 )
-from node.p2p.guards import Gossiper, Muxer, Network, Router, running
+from node.p2p.guards import Gossiper, Muxer, Muxers, Network, Router, running
 
 log = structlog.get_logger("p2p")
 logging.getLogger("libp2p").setLevel(logging.CRITICAL)  # what matters is logged here, once and plainly
@@ -108,10 +108,10 @@ class Host(INotifee):
         muxer = type("BoundedMuxer", (Muxer,), {"unread_limit": self.limits.unread})
         noise = Noise(keys, noise_privkey=create_noise_key_pair().private_key)
         most = self.limits.connections
+        upgrader = TransportUpgrader({NOISE_PROTOCOL: noise}, {})
+        upgrader.muxer_multistream = Muxers({TProtocol(YAMUX_PROTOCOL): muxer})
         self.network = Network(
-            self.id, peerstore,
-            TransportUpgrader({NOISE_PROTOCOL: noise}, {TProtocol(YAMUX_PROTOCOL): muxer}),
-            [TCP()],
+            self.id, peerstore, upgrader, [TCP()],
             retry_config=RetryConfig(max_retries=0),
             connection_config=ConnectionConfig(
                 max_connections=most, high_watermark=most, low_watermark=0, min_connections=0

@@ -1,0 +1,183 @@
+"""What a stranger may send: the door stays up, names the peer, hangs up, and goes on serving the others."""
+
+import asyncio
+import os
+
+import pytest
+import trio
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.peer.id import ID
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import PUBSUB_SIGNING_PREFIX
+from libp2p.utils.varint import encode_uvarint, encode_varint_prefixed
+
+from node.p2p import wire
+from node.p2p.events import Fault, Gossip, Limits
+from tests.unit.node.p2p_parts import MESHSUB, TOPIC, Log, doors, hostile, sending, until
+
+
+def frame(*messages: rpc_pb2.Message, **fields) -> bytes:
+    return encode_varint_prefixed(rpc_pb2.RPC(publish=messages, **fields).SerializeToString())
+
+
+def signed(data: bytes, seed: bytes = b"\1" * 32, topics: tuple[str, ...] = (TOPIC,)) -> rpc_pb2.Message:
+    keys = create_new_key_pair(seed)
+    author = ID.from_pubkey(keys.public_key).to_bytes()
+    message = rpc_pb2.Message(data=data, topicIDs=topics, from_id=author, seqno=os.urandom(8))
+    message.signature = keys.private_key.sign(PUBSUB_SIGNING_PREFIX.encode() + message.SerializeToString())
+    message.key = keys.public_key.serialize()
+    return message
+
+
+unknown_key = rpc_pb2.Message(
+    data=b"x", topicIDs=[TOPIC], from_id=b"\x12\x20" + bytes(32), seqno=b"1", signature=b"s", key=b"\xff\xff\xff"
+)
+no_peer_id = rpc_pb2.Message(data=b"x", topicIDs=[TOPIC], from_id=b"", seqno=b"1", signature=b"s")
+
+FAULTS = {
+    "undecodable frame": (MESHSUB, encode_varint_prefixed(b"\xff" * 64), "undecodable gossip frame"),
+    "oversized frame": (MESHSUB, encode_uvarint(2**21) + bytes(1000), "oversized gossip frame"),
+    "endless length": (MESHSUB, b"\xff" * 32, "invalid gossip frame"),
+    "undecodable key": (MESHSUB, frame(unknown_key), "undecodable gossip frame"),
+    "forged record": (MESHSUB, frame(senderRecord=b"not an envelope"), "forged sender record"),
+    "malformed message": (MESHSUB, frame(signed(b"malformed!")), "invalid message on blocks: ValueError"),
+    "oversized request": ("/echo/1", wire.HEADER.pack(wire.OK, 10**12), "/echo/1: announced 1,000,000,000,000 bytes"),
+    "unknown status": ("/echo/1", wire.HEADER.pack(77, 1), "/echo/1: unknown status 77"),
+}
+
+NO_FAULTS = {
+    "truncated frame": (MESHSUB, encode_uvarint(1000) + bytes(10)),
+    "unsigned message": (MESHSUB, frame(rpc_pb2.Message(data=b"x", topicIDs=[TOPIC], from_id=b"a", seqno=b"1"))),
+    "message without author": (MESHSUB, frame(no_peer_id)),
+    "unknown topic": (MESHSUB, frame(signed(b"x", topics=("weather",)))),
+    "two topics": (MESHSUB, frame(signed(b"x", topics=(TOPIC, "weather")))),
+    "prune of nonsense": (
+        MESHSUB,
+        frame(control=rpc_pb2.ControlMessage(prune=[rpc_pb2.ControlPrune(topicID="\0" * 99)])),
+    ),
+    "want of nonsense": (
+        MESHSUB,
+        frame(control=rpc_pb2.ControlMessage(iwant=[rpc_pb2.ControlIWant(messageIDs=[b"\xff\xfe"])])),
+    ),
+    "half a request": ("/echo/1", wire.HEADER.pack(wire.OK, 1000) + b"x"),
+    "unknown protocol": ("/ipfs/ping/1.0.0", b"short"),
+}
+
+
+async def still_serves(victim, friend, victim_log):
+    """Requests and gossip of an honest peer go on, on the connection that it had before."""
+    assert await friend.ask(victim.peer_id, "/echo/1", b"x", timeout=5, max_reply=1) == b"x"
+    data = os.urandom(8)
+    await friend.publish(TOPIC, data)
+    await until(lambda: Gossip(TOPIC, friend.peer_id, friend.peer_id, data) in victim_log.events)
+    assert [peer.id for peer in victim.peers()] == [friend.peer_id]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_broken_protocol_is_a_fault_of_the_neighbour(name):
+    protocol, data, reason = FAULTS[name]
+
+    async def scene():
+        async with doors(2) as (victim, friend):
+            log = Log(victim)
+            enemy = await hostile(victim.addrs[0], sending(protocol, data))
+            await until(lambda: log.of(Fault))
+            assert {fault.peer for fault in log.of(Fault)} == {enemy}
+            assert reason in log.of(Fault)[0].reason
+            await until(lambda: len(victim.peers()) == 1)
+            await still_serves(victim, friend, log)
+
+    asyncio.run(scene())
+
+
+def test_oddities_that_honest_versions_may_send_are_survived_without_a_fault():
+    async def scene():
+        async with doors(2) as (victim, friend):
+            log = Log(victim)
+            for protocol, data in NO_FAULTS.values():
+                await hostile(victim.addrs[0], sending(protocol, data))
+            await until(lambda: len(victim.peers()) == 1)
+            assert log.of(Fault) == [] and log.of(Gossip) == []
+            await still_serves(victim, friend, log)
+
+    asyncio.run(scene())
+
+
+def test_a_flood_of_gossip_is_cut_and_blamed_on_the_neighbour():
+    async def scene():
+        async with doors(2, limits=Limits(gossip_rate=50)) as (victim, friend):
+            log = Log(victim)
+            flood = frame(*(signed(b"%d" % i) for i in range(300)))
+            enemy = await hostile(victim.addrs[0], sending(MESHSUB, flood))
+            await until(lambda: log.of(Fault))
+            assert log.of(Fault)[0] == Fault(enemy, "more than 50 gossip messages in a second")
+            assert len(log.of(Gossip)) <= 100  # the flood may lie across two seconds
+            await until(lambda: len(victim.peers()) == 1)
+            await still_serves(victim, friend, log)
+
+    asyncio.run(scene())
+
+
+def test_a_hoard_of_streams_is_cut():
+    async def hoard(host, victim):
+        opened = 0
+        for _ in range(40):
+            try:
+                with trio.fail_after(2):
+                    await host.new_stream(victim, [TProtocol("/echo/1")])
+                opened += 1
+            except Exception:
+                break
+        assert opened <= 8
+
+    async def scene():
+        async with doors(2, limits=Limits(streams=8)) as (victim, friend):
+            log = Log(victim)
+            await hostile(victim.addrs[0], hoard)
+            await until(lambda: len(victim.peers()) == 1)
+            await still_serves(victim, friend, log)
+
+    asyncio.run(scene())
+
+
+def test_bytes_that_nobody_reads_end_the_connection():
+    async def pour(host, victim):
+        stream = await host.new_stream(victim, [TProtocol("/echo/1")])
+        await stream.write(wire.HEADER.pack(wire.OK, 10))
+        stream.muxed_stream.send_window = 1 << 30  # a sender that does not care what window it was given
+        try:
+            for _ in range(200):
+                await stream.write(bytes(60_000))
+        except Exception:
+            return
+        raise AssertionError("12 MB were taken without a reader")
+
+    async def scene():
+        async with doors(2, handlers={"/echo/1": wait_forever}, limits=Limits(unread=1_000_000)) as (victim, friend):
+            await hostile(victim.addrs[0], pour)
+            await until(lambda: len(victim.peers()) == 1)
+            assert await friend.ping(victim.peer_id, 5) < 5
+
+    asyncio.run(scene())
+
+
+async def wait_forever(peer: str, request: bytes) -> bytes:
+    await asyncio.Event().wait()
+    return b""
+
+
+def test_more_inbound_connections_than_libp2p_has_slots_for():
+    """libp2p's own handler never gives a slot back; here there are 8 of them for 20 visitors."""
+
+    async def nothing(host, victim):
+        return
+
+    async def scene():
+        async with doors(2, limits=Limits(connections=8)) as (victim, friend):
+            for _ in range(4):
+                await asyncio.gather(*(hostile(victim.addrs[0], nothing) for _ in range(5)))
+            await until(lambda: len(victim.peers()) == 1)
+            await still_serves(victim, friend, Log(victim))
+
+    asyncio.run(scene())
