@@ -1,0 +1,50 @@
+"""`make gpu-check`: does a GPU here compute the published sessions to the last bit?
+
+It says so plainly where there is none. Exit code 0: all equal; 1: a difference; 2: no device.
+"""
+
+import json
+import sys
+import time
+
+import torch
+
+from tests import session_vectors
+
+
+def check(device: str) -> bool:
+    """Runs every published session on `device` and prints a line for each. Whether all are equal."""
+    files = session_vectors.with_data()
+    all_equal = True
+    for vector in json.loads(session_vectors.FILE.read_text()):
+        began = time.perf_counter()
+        found = session_vectors.run(vector, files, device)
+        seconds = time.perf_counter() - began
+        wrong = [key for key in found if found[key] != vector[key]]
+        verdict = f"DIFFERENT: {', '.join(wrong)}" if wrong else "equal"
+        print(f"{seconds:7.2f} s  {vector['spec']['name']}: {verdict}", flush=True)
+        all_equal &= not wrong
+    return all_equal
+
+
+def main() -> int:
+    if not torch.cuda.is_available():
+        build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU only"
+        print(
+            f"There is no GPU that torch can use here (torch {torch.__version__} is built for {build}): not checked."
+        )
+        return 2
+    results = []
+    for index in range(torch.cuda.device_count()):
+        print(f"cuda:{index}, {torch.cuda.get_device_name(index)}, torch {torch.__version__}")
+        results.append(check(f"cuda:{index}"))
+    print(
+        "Every session is equal to the last bit."
+        if all(results)
+        else "This GPU must not mine: its bits differ."
+    )
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The published sessions on this machine's CPU, whatever it is. `make gpu-check` does the same on its GPU."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+from tests import gpu_check, session_vectors
+
+VECTORS = json.loads(session_vectors.FILE.read_text())
+
+
+@pytest.fixture(scope="module")
+def files():
+    return session_vectors.with_data()
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["spec"]["name"])
+def test_a_session_is_the_published_one(vector, files, threads):
+    assert session_vectors.run(vector, files, "cpu") == vector
+
+
+def test_the_gpu_check_tells_a_difference(tmp_path, monkeypatch, capsys):
+    vector = copy.deepcopy(VECTORS[0])
+    vector["correct"] += 1
+    file = tmp_path / "sessions.json"
+    file.write_text(json.dumps([vector, VECTORS[0]]))
+    monkeypatch.setattr(session_vectors, "FILE", file)
+    assert not gpu_check.check("cpu")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("perceptron: DIFFERENT: correct")
+    assert second.endswith("perceptron: equal")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_the_gpu_check_says_that_there_is_no_gpu(capsys):
+    assert gpu_check.main() == 2
+    assert "no GPU" in capsys.readouterr().out
