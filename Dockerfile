@@ -1,5 +1,7 @@
 # The same locked packages as `make install`, without the developers' tools.
-#   docker build -t deepblock . && docker run -p 8645:8645 -p 8646:8646 -v deepblock:/data deepblock
+#   docker build -t deepblock .
+#   docker run -p 9645:9645 -p 127.0.0.1:8645:8645 -v deepblock:/data deepblock
+# 9645 is for other nodes; 8645 is the JSON-RPC, which that line publishes to the host alone.
 # For a smaller image without CUDA: --build-arg TORCH_FLAGS="--index-url …" (PyTorch's index of CPU builds).
 FROM python:3.11-slim
 
@@ -18,6 +20,6 @@ RUN pip install --no-cache-dir --no-deps --no-build-isolation . \
 
 USER deepblock
 VOLUME /data
-EXPOSE 8645 8646
+EXPOSE 9645 8645
 ENTRYPOINT ["deepblock-node"]
-CMD ["run", "--network", "testnet", "--data-dir", "/data"]
+CMD ["run", "--network", "testnet", "--data-dir", "/data", "--rpc-host", "0.0.0.0"]
