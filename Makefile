@@ -9,7 +9,7 @@ TORCH_FLAGS ?=
 VENV := .venv
 BIN  := $(VENV)/bin
 # Wheels only, hashes checked, nothing resolved anew. The two exceptions are pure Python and published as source only.
-PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP  := $(BIN)/python -m pip install -qq --disable-pip-version-check
 LOCK := $(PIP) --no-deps --no-build-isolation --only-binary :all: --no-binary python-baseconv,varint
 
 .DEFAULT_GOAL := help
