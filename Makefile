@@ -21,11 +21,12 @@ help:  ## show this list
 install: $(VENV)/.installed  ## make .venv with everything in it (does nothing when that is up to date)
 
 $(VENV)/.installed: pyproject.toml locks/build.txt locks/dev.txt
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or 3.12 found. Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@test -n "$(PYTHON)" || \
+		{ echo "No Python 3.11 or 3.12 was found. Install one, or name it: make PYTHON=/path/to/python3.11 …"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in [(3, 11), (3, 12)] or \
 		sys.exit("$(PYTHON) is Python %d.%d; DeepBlock needs 3.11 or 3.12." % v)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
-		{ rm -rf $(VENV); echo "On Debian and Ubuntu the module venv is a package of its own: apt-get install python3-venv"; exit 1; }
+		{ rm -rf $(VENV); echo "Debian and Ubuntu have venv in a package of its own: apt-get install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV): the locked packages, torch (the largest), then DeepBlock itself"
 	@$(LOCK) -r locks/build.txt
 	@$(LOCK) -r locks/dev.txt
