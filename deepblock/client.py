@@ -153,9 +153,10 @@ class Client:
 
     # --- inside -----------------------------------------------------------------------------------------
 
-    def _ask(self, answer: Any, method: str, *params: Any) -> Any:
+    def _ask(self, answer: type[T], method: str, *params: Any) -> T:
+        adapter: TypeAdapter[T] = _adapter(answer)  # type: ignore[arg-type]  # a type is hashable
         try:
-            return _adapter(answer).validate_json(json.dumps(self.call(method, *params)))
+            return adapter.validate_json(json.dumps(self.call(method, *params)))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))

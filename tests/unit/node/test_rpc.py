@@ -5,7 +5,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.rpc_parts import DIGITS, Parts, named
 
 from deepblock import api
 from deepblock.codec import cid_of
@@ -16,6 +15,7 @@ from node.rpc import dispatch, methods
 from node.rpc.dispatch import answer
 from node.rpc.openrpc import document
 from node.rpc.registry import METHODS, NotFound
+from tests.rpc_parts import DIGITS, Parts, named
 
 BOB = Wallet(b"\1" * 32).address
 

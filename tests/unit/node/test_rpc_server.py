@@ -10,7 +10,6 @@ import urllib.request
 
 import aiohttp
 import pytest
-from tests.rpc_parts import Parts, named, serving
 
 from deepblock.cid import DAG_CBOR, cid_of_block
 from deepblock.codec import encode
@@ -18,6 +17,7 @@ from deepblock.types import Body
 from deepblock.unixfs import split_file
 from node.errors import StartError
 from node.rpc.server import MAX_REQUEST, Server
+from tests.rpc_parts import Parts, named, serving
 
 HEAD = {"jsonrpc": "2.0", "id": 1, "method": "chain_head"}
 
@@ -93,9 +93,12 @@ def test_a_configured_name_is_served(parts):
         server = Server(parts.services, port=0, allowed_hosts=["Node.example"])
         url = await server.start()
         try:
-            async with aiohttp.ClientSession() as session:
-                async with session.post(url, json=HEAD, headers={"Host": "node.example:8645"}) as response:
-                    assert response.status == 200
+            headers = {"Host": "node.example:8645"}
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(url, json=HEAD, headers=headers) as response,
+            ):
+                assert response.status == 200
         finally:
             await server.stop()
 
