@@ -73,7 +73,9 @@ def test_log(xs):
 def test_cross_entropy(data, examples, classes, diverged):
     logits = data.draw(tensors((examples, classes), largest=20))
     if diverged:
-        logits[0, data.draw(st.integers(0, classes - 1))] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+        logits[0, data.draw(st.integers(0, classes - 1))] = data.draw(
+            st.sampled_from([np.nan, np.inf, -np.inf])
+        )
     labels = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=examples, max_size=examples)))
     z, y = torch.from_numpy(logits), torch.from_numpy(labels)
     losses, correct = loss.cross_entropy(z, y)
