@@ -3,7 +3,6 @@ import hashlib
 import socket
 
 import pytest
-from tests.unit.node.p2p_parts import TOPIC, Log, doors, make_door, meshed, noise, until
 
 from node.p2p.events import (
     AskTimeout,
@@ -19,6 +18,7 @@ from node.p2p.events import (
     TooLarge,
     Unreachable,
 )
+from tests.unit.node.p2p_parts import TOPIC, Log, doors, make_door, meshed, noise, until
 
 
 def test_both_sides_see_a_connection_come_and_go():
