@@ -11,6 +11,9 @@ LEVELS = {"deepblock": 0, "consensus": 1, "node": 2}
 TORCH_ROOMS = ("deepblock.exact", "deepblock.training", "node.jobs.perform", "node.jobs.worker")
 """Where torch may be imported. The daemon loads none of them: `node.jobs.worker` is another process."""
 
+TORCH_ON_DEMAND = ("deepblock.commands.replay",)
+"""A command in a process of its own, which loads torch when it runs and not when it is imported."""
+
 P2P_ROOM = "node.p2p"
 """The one door to trio."""
 
@@ -128,7 +131,7 @@ def consensus_catches_by_name(module: Module) -> Iterator[str]:
 
 
 def torch_stays_in_its_rooms(module: Module) -> Iterator[str]:
-    if module.within(*TORCH_ROOMS):
+    if module.within(*TORCH_ROOMS, *TORCH_ON_DEMAND):
         return
     for line, name in module.imports:
         if is_within(name, "torch"):
