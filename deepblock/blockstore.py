@@ -57,8 +57,9 @@ class Blockstore:
         self._unfinished = path / "unfinished"
         self._unfinished.mkdir(parents=True, exist_ok=True)
         for file in self._unfinished.iterdir():
-            if file.stat().st_mtime < time.time() - _ABANDONED:
-                file.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process may finish it just now
+                if file.stat().st_mtime < time.time() - _ABANDONED:
+                    file.unlink()
 
     # Blocks
 
