@@ -1,0 +1,59 @@
+"""Why a job gave no result.
+
+    JobError
+    ├── BadState         a claimed state is at hand and is no state of the task: that is fraud
+    ├── JobDataMissing   a file is needed that is not here and cannot be derived: fetch it, try again
+    ├── JobFailed        the job itself raised an error, and would raise it again
+    ├── WorkerDied       twice in this job the process ended, killed or by its own fault
+    └── JobsStopped      the node is shutting down
+
+A job that is cancelled by whoever awaits it raises asyncio.CancelledError there, as everything does.
+"""
+
+from deepblock.cid import Cid
+
+
+class JobError(Exception):
+    """No result."""
+
+
+class BadState(JobError):
+    """`segment`: 1 … K, whose claimed state it is. `reason`: what is wrong with the file."""
+
+    def __init__(self, segment: int, reason: str) -> None:
+        super().__init__(f"the state after segment {segment} is no state of this task: {reason}")
+        self.segment = segment
+        self.reason = reason
+
+
+class JobDataMissing(JobError):
+    """`cid`: the file (or the block of one) that is not in the store."""
+
+    def __init__(self, cid: Cid) -> None:
+        super().__init__(f"{cid} is not in the store")
+        self.cid = cid
+
+
+class JobFailed(JobError):
+    """`error`: class name of what was raised in the worker; `reason`: its text. The log has the traceback."""
+
+    def __init__(self, error: str, reason: str) -> None:
+        super().__init__(f"{error}: {reason}")
+        self.error = error
+        self.reason = reason
+
+
+class WorkerDied(JobError):
+    """`status`: how the process ended; `stderr`: the last that it said, a traceback perhaps."""
+
+    def __init__(self, lane: str, status: str, stderr: str) -> None:
+        last_line = stderr.rpartition("\n")[2]
+        super().__init__(f"the {lane} worker ended ({status}){': ' if last_line else ''}{last_line}")
+        self.lane = lane
+        self.status = status
+        self.stderr = stderr
+
+
+class JobsStopped(JobError):
+    def __init__(self) -> None:
+        super().__init__("the node is shutting down")
