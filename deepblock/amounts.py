@@ -4,7 +4,7 @@ import re
 
 from deepblock.types import DBK
 
-_AMOUNT = re.compile(r"(\d{1,12})(?:\.(\d{1,8}))?")
+_AMOUNT = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,8}))?")
 
 
 def parse_dbk(text: str) -> int:

@@ -64,6 +64,8 @@ class Client:
     """Speaks to the node at `url`. `timeout`: seconds without any progress until it counts as unreachable."""
 
     def __init__(self, url: str = api.DEFAULT_URL, timeout: float = 30) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ClientError(f"{url!r} is not the URL of a node, such as {api.DEFAULT_URL}")
         self.url = url.rstrip("/")
         self._timeout = timeout
         # Without the system's proxies: a node is this machine or a neighbour.
@@ -172,7 +174,7 @@ class Client:
         except urllib.error.HTTPError as error:
             raise _http_error(self.url, error) from None
         except urllib.error.URLError as error:
-            raise NodeUnreachable(self.url, error.reason) from None
+            raise NodeUnreachable(self.url, getattr(error.reason, "strerror", None) or error.reason) from None
         except (OSError, HTTPException, ValueError) as error:
             raise NodeUnreachable(self.url, str(error) or type(error).__name__) from None
         if len(data) > max_size:

@@ -1,0 +1,140 @@
+"""The command `deepblock`: asks a node, keeps keys, replays sessions."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import deepblock
+from deepblock.client import ClientError
+from deepblock.codec import Malformed
+from deepblock.commands import chain, files, replay, wallet
+from deepblock.commands.context import DATA_DIR_VARIABLE, CommandError, Context
+from deepblock.data import DataError
+from deepblock.keys import WalletError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0; 1 after one plain sentence on stderr, or where a comparison fails; 2 for wrong
+    usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(Context.of(options), options)
+        sys.stdout.flush()
+        return status
+    except (ClientError, CommandError, DataError, Malformed, WalletError) as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _fail(sentence: str) -> int:
+    print(f"deepblock: {sentence}", file=sys.stderr)
+    return 1
+
+
+def _version(context: Context, options: argparse.Namespace) -> int:
+    context.show(deepblock.__version__, f"deepblock {deepblock.__version__}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    everywhere = _global_flags(None, None, False)
+    parser = argparse.ArgumentParser(prog="deepblock", description=__doc__, parents=[everywhere])
+    # The same flags after the command too, where they must not reset what stood before it.
+    after = _global_flags(argparse.SUPPRESS, argparse.SUPPRESS, argparse.SUPPRESS)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(to: Any, name: str, run: Any, about: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = to.add_parser(name, help=about, description=about, parents=[after])
+        command.set_defaults(run=run)
+        return command
+
+    def group(name: str, about: str) -> Any:
+        return commands.add_parser(name, help=about).add_subparsers(required=True, metavar="COMMAND")
+
+    add(commands, "status", chain.status, "what the node, its chain and its miner are doing")
+
+    command = add(commands, "block", chain.block, "a block, the head unless said")
+    command.add_argument("block", nargs="?", metavar="HEIGHT|ID")
+
+    command = add(commands, "balance", chain.balance, "what an address holds, the wallet's unless said")
+    command.add_argument("address", nargs="?", metavar="ADDRESS")
+
+    command = add(commands, "send", wallet.send, "send money from the wallet")
+    command.add_argument("to", metavar="TO", help="the receiver's address")
+    command.add_argument("amount", metavar="AMOUNT", help="in DBK, for example 12.5")
+    command.add_argument("--fee", metavar="DBK", help="by default the least that the node takes")
+    command.add_argument("--wallet", type=Path, metavar="FILE", help="by default DATA_DIR/wallet.json")
+    command.add_argument("--wait", action="store_true", help="until it is in a block")
+
+    keys = group("keys", "make or show a wallet")
+    for name, run, about in (
+        ("new", wallet.keys_new, "make a wallet, DATA_DIR/wallet.json unless said"),
+        ("show", wallet.keys_show, "its address and public key"),
+    ):
+        add(keys, name, run, about).add_argument("path", nargs="?", type=Path, metavar="PATH")
+
+    command = add(
+        commands, "replay", replay.replay, "run a block's whole session again and compare every state"
+    )
+    command.add_argument("height", type=_natural, metavar="HEIGHT")
+    command.add_argument(
+        "--threads", type=_positive, metavar="N", help="of torch; by default as many as it likes"
+    )
+
+    command = add(
+        group("model", "models"), "pull", files.model_pull, "save a task's current model as safetensors"
+    )
+    command.add_argument("--task", metavar="NAME|CID", help="by default the task of the head")
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default TASK.safetensors")
+
+    kinds = group("data", "data sets").add_parser("import", help="bring a data set into DATA_DIR/blobs")
+    command = add(
+        kinds.add_subparsers(required=True, metavar="DATASET"),
+        "fashion-mnist",
+        files.data_import,
+        "from the folder of its four .gz files (Debian's dataset-fashion-mnist has them in /usr/share/datasets)",
+    )
+    command.add_argument("folder", type=Path, metavar="DIR")
+
+    add(commands, "version", _version, "the version of this program")
+    return parser
+
+
+def _global_flags(rpc: Any, data_dir: Any, json: Any) -> argparse.ArgumentParser:
+    """`--rpc`, `--data-dir` and `--json` with these defaults."""
+    flags = argparse.ArgumentParser(add_help=False)
+    flags.add_argument("--rpc", metavar="URL", default=rpc, help="the node to ask")
+    flags.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        default=data_dir,
+        help=f"of the node and the wallet; by default ${DATA_DIR_VARIABLE}, .devnet while it runs, ~/.deepblock",
+    )
+    flags.add_argument("--json", action="store_true", default=json, help="print JSON")
+    return flags
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if _natural(text) == 0:
+        raise argparse.ArgumentTypeError("0 is too few")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What `deepblock` does, one function a command: `command(context, options) -> exit status`."""

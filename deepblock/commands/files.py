@@ -1,0 +1,75 @@
+"""model pull and data import: files out of a node, and into one."""
+
+import json
+from argparse import Namespace
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from deepblock.blockstore import Blockstore
+from deepblock.cid import Cid
+from deepblock.client import Client
+from deepblock.commands.chain import describe, table
+from deepblock.commands.context import CommandError, Context, write_atomically
+from deepblock.data import import_fashion_mnist
+
+PRESET = "testnet.json"
+"""The preset whose task trains on Fashion-MNIST."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """`in_preset`: whether these are the data sets that testnet names."""
+
+    train: Cid
+    heldout: Cid
+    in_preset: bool
+
+
+def model_pull(context: Context, options: Namespace) -> int:
+    client = context.client
+    model = client.model_get(_task(client, options.task) if options.task else None, last=1)
+    path = options.output or Path(f"{model.task_name}.safetensors")
+    write_atomically(path, client.fetch_file(model.model, model.size))
+    rows = [
+        ("file", f"{path}, {model.size:,} bytes"),
+        ("model", f"{model.model} of task {model.task_name}, block {model.lineage[0].height:,}"),
+        ("score", describe(model.held_out)),
+        ("open it", f"python -c \"from safetensors.numpy import load_file; print(load_file('{path}'))\""),
+    ]
+    context.show(model, table(rows))
+    return 0
+
+
+def data_import(context: Context, options: Namespace) -> int:
+    splits = import_fashion_mnist(options.folder)
+    store = Blockstore(context.data_dir / "blobs")
+    train, heldout = store.put_file(splits.train), store.put_file(splits.heldout)
+    known = (train, heldout) in _preset_data()
+    verdict = "the data sets that testnet names" if known else "NOT the data sets that testnet names"
+    rows = [
+        ("train", str(train)),
+        ("held-out", str(heldout)),
+        ("in", str(context.data_dir / "blobs")),
+        ("", verdict),
+    ]
+    context.show(Imported(train, heldout, known), table(rows))
+    return 0 if known else 1
+
+
+def _task(client: Client, wanted: str) -> Cid:
+    """A task by its name or its CID. Raises CommandError."""
+    tasks = client.task_list()
+    found = [task.id for task in tasks if wanted in (task.name, str(task.id))]
+    if len(found) != 1:
+        names = ", ".join(task.name for task in tasks)
+        raise CommandError(
+            f"{len(found)} tasks are called {wanted!r}; this chain has {names} (a CID will do too)"
+        )
+    return found[0]
+
+
+def _preset_data() -> set[tuple[Cid, Cid]]:
+    """Train and held-out CIDs of testnet's tasks."""
+    preset = json.loads((resources.files("configs") / PRESET).read_text())
+    return {(Cid.parse(task["train"]), Cid.parse(task["heldout"])) for task in preset["base_tasks"]}

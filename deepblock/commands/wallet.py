@@ -1,0 +1,103 @@
+"""keys and send: what needs a secret. It never leaves this process."""
+
+import time
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from deepblock.amounts import format_dbk, parse_dbk
+from deepblock.cid import Cid
+from deepblock.client import Client
+from deepblock.commands.chain import parse_address
+from deepblock.commands.context import WALLET, CommandError, Context, progress
+from deepblock.keys import Wallet
+from deepblock.types import Address, Motes, PublicKey, Transaction, Transfer
+
+POLL: Final = 0.5
+"""Seconds between two looks whether a transaction is in a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeysAnswer:
+    path: str
+    address: Address
+    public_key: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """`height`: of the block it is in; None where nobody waited."""
+
+    id: Cid
+    amount: Motes
+    fee: Motes
+    nonce: int
+    height: int | None
+
+
+def keys_new(context: Context, options: Namespace) -> int:
+    path = options.path or context.data_dir / WALLET
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wallet = Wallet.new()
+    wallet.save(path)
+    context.show(
+        _described(path, wallet), f"{wallet.address}\nits secret is in {path}: keep a copy of that file"
+    )
+    return 0
+
+
+def keys_show(context: Context, options: Namespace) -> int:
+    path = options.path or context.data_dir / WALLET
+    wallet = Wallet.load(path)
+    context.show(_described(path, wallet), f"address     {wallet.address}\npublic key  {wallet.key}")
+    return 0
+
+
+def send(context: Context, options: Namespace) -> int:
+    to = parse_address(options.to)
+    try:
+        amount = parse_dbk(options.amount)
+        fee = parse_dbk(options.fee) if options.fee else None
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    wallet, client = context.wallet(options.wallet), context.client
+    transaction = sign(client, wallet, to, amount, fee)
+    payload = transaction.payload
+    sent = client.tx_send(transaction)
+    height = _wait(client, sent) if options.wait else None
+    text = f"{sent}\nsent {format_dbk(amount)} DBK to {to} for a fee of {format_dbk(payload.fee)} DBK"
+    if height is not None:
+        text += f", in block {height:,}"
+    context.show(Sent(sent, amount, payload.fee, payload.nonce, height), text)
+    return 0
+
+
+def sign(client: Client, wallet: Wallet, to: Address, amount: int, fee: int | None = None) -> Transaction:
+    """A transfer with the wallet's next nonce. `amount` and `fee`: motes; without a fee, the least the node
+    takes."""
+    info = client.node_info()
+    nonce = client.state_get_account(wallet.address).next_nonce
+
+    def with_fee(fee: int) -> Transaction:
+        return wallet.sign(Transfer(info.network, wallet.key, nonce, fee, to, amount))
+
+    if fee is not None:
+        return with_fee(fee)
+    transaction = with_fee(0)
+    while transaction.payload.fee < (least := info.fee_per_byte * transaction.size):
+        transaction = with_fee(least)  # a larger fee may take more bytes, which cost more
+    return transaction
+
+
+def _wait(client: Client, transaction: Cid) -> int:
+    """The height of the block that takes it."""
+    while (found := client.tx_get(transaction)).height is None:
+        progress("waiting for a block …")
+        time.sleep(POLL)
+    progress("")
+    return found.height
+
+
+def _described(path: Path, wallet: Wallet) -> KeysAnswer:
+    return KeysAnswer(str(path), wallet.address, wallet.key)
