@@ -115,6 +115,8 @@ class Muxer(Yamux):
     def _finalize_stream_locked(self, stream: YamuxStream, *, fully_closed: bool) -> None:
         if fully_closed:
             self._withheld.pop(stream.stream_id, None)
+            if stream.reset_received:  # libp2p would keep what nobody will read for another minute
+                self.stream_buffers.pop(stream.stream_id, None)
         super()._finalize_stream_locked(stream, fully_closed=fully_closed)
 
     async def _read_data_body(self, length: int) -> bytes:

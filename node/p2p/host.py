@@ -108,13 +108,14 @@ class Host(INotifee):
         muxer = type("BoundedMuxer", (Muxer,), {"unread_limit": self.limits.unread})
         noise = Noise(keys, noise_privkey=create_noise_key_pair().private_key)
         most = self.limits.connections
+        reserved = most // 8  # inbound connections take no more than the rest: strangers cannot shut us in
         upgrader = TransportUpgrader({NOISE_PROTOCOL: noise}, {})
         upgrader.muxer_multistream = Muxers({TProtocol(YAMUX_PROTOCOL): muxer})
         self.network = Network(
             self.id, peerstore, upgrader, [TCP()],
             retry_config=RetryConfig(max_retries=0),
             connection_config=ConnectionConfig(
-                max_connections=most, high_watermark=most, low_watermark=0, min_connections=0
+                max_connections=most, high_watermark=most, low_watermark=reserved, min_connections=reserved
             ),
         )  # fmt: skip
         self.network.allowed = self._allowed

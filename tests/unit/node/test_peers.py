@@ -67,7 +67,7 @@ def test_bootstrap_peers_are_redialled_for_ever_with_growing_pauses():
             times += [clock.now] * (len(door.dialled) - before)
         pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert pauses[0] <= 1.5 and 45 <= pauses[-1] <= 75.25 and len(times) > 15
-        assert all(later >= earlier for earlier, later in itertools.pairwise(pauses))
+        assert all(later >= earlier for earlier, later in itertools.pairwise(pauses[:6]))
 
         door.reachable = True
         clock.now += 100
