@@ -30,6 +30,8 @@ LEARNED = 8
 """Connections that we keep to peers heard of from others."""
 KNOWN = 256
 """Addresses remembered for that; the one that failed most makes room."""
+ADDRESSES = 3
+"""Addresses of one peer among them: loopback, local network, public."""
 HOPELESS = 5
 """Failures in a row after which an address that we were only told of is forgotten."""
 PING_EVERY, PING_TIME, PING_MISSES = 10.0, 10.0, 3
@@ -105,10 +107,11 @@ class Peers:
     # dialling
 
     def learn(self, addr: str) -> None:
-        """Somebody says that a peer listens at `addr`. Nonsense, ourselves and known peers are ignored."""
+        """Somebody says that a peer listens at `addr`. Nonsense and our own address are ignored."""
         peer = peer_in(addr)
-        known = {target.peer for target in self._targets.values()}
-        if peer is None or peer == self._door.peer_id or peer in known:
+        if peer is None or peer == self._door.peer_id or addr in self._targets:
+            return
+        if sum(target.peer == peer for target in self._targets.values()) >= ADDRESSES:
             return
         learned = [target for target in self._targets.values() if not target.bootstrap]
         if len(learned) >= KNOWN:

@@ -61,6 +61,7 @@ class Door:
         self._events: deque[Event] = deque()
         self._gossip_waiting = 0
         self._gossip_dropped = 0
+        self._closing: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stopped = False
 
@@ -93,7 +94,9 @@ class Door:
             del self._bans[old]
         self._bans[peer] = now + seconds
         if peer in self._peers:
-            self._closing = asyncio.ensure_future(self._hang_up(peer))
+            task = asyncio.ensure_future(self._hang_up(peer))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     # requests
 

@@ -99,6 +99,8 @@ class Muxer(Yamux):
         version, kind, flags, stream, credit = struct.unpack_from(YAMUX_HEADER_FORMAT, data)
         if kind == TYPE_WINDOW_UPDATE and flags == 0:
             credit += self._withheld.pop(stream, 0)
+            if stream not in self.streams:
+                return
             if credit < LEAST_CREDIT:
                 self._withheld[stream] = credit
                 return

@@ -116,7 +116,7 @@ def test_learned_addresses_are_tried_up_to_a_number_and_forgotten_when_hopeless(
         peers = Peers(door, [], clock)
         for peer in IDS[1:15]:
             peers.learn(addr_of(peer))
-        for nonsense in ("", "/ip4/1.2.3.4/tcp/1", addr_of(door.peer_id), addr_of(IDS[1], port=9)):
+        for nonsense in ("", "/ip4/1.2.3.4/tcp/1", addr_of(door.peer_id)):
             peers.learn(nonsense)
         await settle(peers)
         await settle(peers)
@@ -132,6 +132,20 @@ def test_learned_addresses_are_tried_up_to_a_number_and_forgotten_when_hopeless(
         before = len(door.dialled)
         await settle(peers)
         assert len(door.dialled) == before
+
+    asyncio.run(scene())
+
+
+def test_several_addresses_of_a_learned_peer_are_tried_in_turn():
+    async def scene():
+        door, clock = Loopback(), Clock()
+        peers = Peers(door, [], clock)
+        door.reachable = False
+        for port in range(1, 9):
+            peers.learn(addr_of(IDS[1], port))
+        for _ in range(3):
+            await settle(peers)
+        assert door.dialled == [addr_of(IDS[1], port) for port in (1, 2, 3)]
 
     asyncio.run(scene())
 
