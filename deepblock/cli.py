@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
         return 130
+    except Exception as bug:  # the border to a person: a sentence to report, not a traceback
+        return _fail(f"this is a mistake of the program, please report it: {bug!r}")
 
 
 def _fail(sentence: str) -> int:
@@ -86,9 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         commands, "replay", replay.replay, "run a block's whole session again and compare every state"
     )
     command.add_argument("height", type=_natural, metavar="HEIGHT")
-    command.add_argument(
-        "--threads", type=_positive, metavar="N", help="of torch; by default as many as it likes"
-    )
+    command.add_argument("--threads", type=_positive, default=1, metavar="N", help="of torch; by default 1")
 
     command = add(
         group("model", "models"), "pull", files.model_pull, "save a task's current model as safetensors"

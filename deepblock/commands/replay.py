@@ -113,14 +113,13 @@ def replay(context: Context, options: Namespace) -> int:
     return 0 if found.equal else 1
 
 
-def _replay(comparison: Comparison, block: api.BlockInfo, task: api.TaskInfo, threads: int | None) -> Replay:
+def _replay(comparison: Comparison, block: api.BlockInfo, task: api.TaskInfo, threads: int) -> Replay:
     import torch  # 1.5 s that no other command should wait for
 
     from deepblock.training.session import run_session
     from deepblock.training.state import Work
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="deepblock-replay-") as folder:
         result = run_session(

@@ -165,6 +165,13 @@ def test_wrong_usage_is_status_2(run, words):
     assert usage.value.code == 2
 
 
+def test_even_a_mistake_of_ours_is_a_sentence(run, monkeypatch):
+    monkeypatch.setattr("deepblock.client.Client.call", lambda *_: 1 / 0)
+    status, _, err = run("status")
+    assert status == 1
+    assert "please report it: ZeroDivisionError" in err and "Traceback" not in err
+
+
 def test_keys_are_made_once_and_shown(run, tmp_path):
     path = tmp_path / "new" / "purse.json"
     status, out, _ = run("keys", "new", path)
