@@ -7,6 +7,7 @@ Origin.
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
@@ -65,7 +66,7 @@ class Server:
             await web.TCPSite(self._runner, self._host, self._port).start()
         except OSError as error:
             await self._runner.cleanup()
-            reason = error.strerror or error
+            reason = os.strerror(error.errno) if error.errno else error
             raise StartError(
                 f"the RPC cannot listen on {self._host}:{self._port} ({reason}); "
                 "choose another port, or 0 for any"
