@@ -29,6 +29,8 @@ class Cid(bytes):
     SIZE: Final = 36
 
     def __new__(cls, data: bytes) -> Self:
+        if not isinstance(data, bytes):
+            raise ValueError(f"a CID is bytes, not {type(data).__name__}")
         if len(data) != cls.SIZE or data[0] != 1 or data[1] not in _CODECS or data[2:4] != _SHA2_256:
             raise ValueError(f"not a CIDv1 of sha2-256 with codec raw, dag-pb or dag-cbor: {data[:8].hex()}…")
         return super().__new__(cls, data)
