@@ -33,7 +33,9 @@ from pydantic_core import CoreSchema, core_schema
 from deepblock.cid import Cid, cid_of_block
 
 MAX_SIZE = 1 << 20
-"""Bytes. No structure on the wire is larger, whatever a caller allows."""
+"""Bytes, unless a caller says otherwise."""
+_MAX_REASON = 200
+"""Characters. A reason quotes what was sent, and is logged and kept; whoever sent it must not choose its length."""
 
 
 class Malformed(ValueError):
@@ -58,7 +60,9 @@ class Integer:
         number: CoreSchema = core_schema.int_schema(strict=True)
         if self.text:
             digits = core_schema.str_schema(pattern=r"^(0|-?[1-9][0-9]{0,38})$")
-            number = core_schema.union_schema([number, core_schema.chain_schema([digits, core_schema.int_schema()])])
+            number = core_schema.union_schema(
+                [number, core_schema.chain_schema([digits, core_schema.int_schema()])]
+            )
         serialization = core_schema.to_string_ser_schema(when_used="json") if self.text else None
         return core_schema.no_info_after_validator_function(self.check, number, serialization=serialization)
 
@@ -92,7 +96,7 @@ def decode(cls: type[T], data: bytes, max_size: int = MAX_SIZE) -> T:
     try:
         value = _schema(cls)[1](libipld.decode_dag_cbor(bytes(data)))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise Malformed(f"{cls.__name__}: {error}") from None
+        raise Malformed(f"{cls.__name__}: {str(error)[:_MAX_REASON]}") from None
     if encode(value) != data:
         raise Malformed(f"{cls.__name__}: not the canonical encoding")
     return value  # type: ignore[no-any-return]
@@ -200,7 +204,9 @@ def _map(cls: type) -> tuple[Encoder, Decoder]:
     hints = get_type_hints(cls, include_extras=True)
     fields = {name: _schema(hint) for name, hint in hints.items() if get_origin(hint) is not ClassVar}
     kind = getattr(cls, "kind", None)
-    names = sorted([*fields, "kind"] if kind else fields, key=lambda name: (len(name.encode()), name.encode()))
+    names = sorted(
+        [*fields, "kind"] if kind else fields, key=lambda name: (len(name.encode()), name.encode())
+    )
     head = _head(5, len(names))
     keys = {name: _text(name) for name in names}
     tag = keys["kind"] + _text(kind) if kind else b""
@@ -208,7 +214,9 @@ def _map(cls: type) -> tuple[Encoder, Decoder]:
     def write(value: Any) -> bytes:
         parts = [head]
         for name in names:
-            parts.append(tag if name == "kind" and kind else keys[name] + fields[name][0](getattr(value, name)))
+            parts.append(
+                tag if name == "kind" and kind else keys[name] + fields[name][0](getattr(value, name))
+            )
         return b"".join(parts)
 
     def read(value: Any) -> Any:
