@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
@@ -18,8 +18,12 @@ _SMALL_ORDER_Y: Final = frozenset(
         0,
         1,
         _P - 1,
-        int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"),
-        int.from_bytes(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"),
+        int.from_bytes(
+            bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+        ),
+        int.from_bytes(
+            bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"
+        ),
     )
 )
 """The y of the eight points whose order divides 8 (x and its sign do not matter)."""
@@ -54,9 +58,9 @@ class WalletError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """One key pair. `secret`: the 32-byte seed of RFC 8032."""
+    """One key pair. `secret`: the 32-byte seed of RFC 8032, never shown by `repr`: logs and tracebacks travel."""
 
-    secret: bytes
+    secret: bytes = field(repr=False)
 
     @classmethod
     def new(cls) -> Self:
@@ -84,6 +88,8 @@ class Wallet:
                 os.fsync(file.fileno())
         except FileExistsError:
             raise WalletError(f"{path} exists already; move it away first, it may hold money") from None
+        except OSError as error:
+            raise WalletError(f"cannot write a wallet to {path}: {error.strerror}") from None
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -94,10 +100,14 @@ class Wallet:
             derived = wallet.address
         except FileNotFoundError:
             raise WalletError(f"there is no wallet at {path}; `deepblock keys new` makes one") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise WalletError(f"cannot read the wallet {path}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise WalletError(f"{path} is not a wallet file ({error}); restore it from your copy") from None
         if named != derived:
-            raise WalletError(f"{path} names {named}, but its secret belongs to {derived}; restore it from your copy")
+            raise WalletError(
+                f"{path} names {named}, but its secret belongs to {derived}; restore it from your copy"
+            )
         return wallet
 
     @classmethod
