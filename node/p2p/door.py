@@ -111,7 +111,7 @@ class Door:
         host = self._live()
         try:
             async with asyncio.timeout(timeout + GRACE):
-                return await self._bridge.call(host.ask, peer, protocol, request, timeout, max_reply)
+                return await self._bridge.call(host.exchange.ask, peer, protocol, request, timeout, max_reply)
         except TimeoutError:
             raise AskTimeout(f"{peer} did not answer {protocol} within {timeout + GRACE:g} s") from None
 

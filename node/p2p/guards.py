@@ -11,6 +11,7 @@ import structlog
 import trio
 from google.protobuf.message import DecodeError
 from libp2p.abc import IMuxedConn, INetStream, ISecureConn
+from libp2p.host.basic_host import BasicHost
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.exceptions import IncompleteReadError, IOException, MessageTooLarge
 from libp2p.network.auto_connector import AutoConnector
@@ -178,6 +179,13 @@ class Network(Swarm):
         finally:
             with suppress(Exception):
                 await raw.close()
+
+
+class QuietHost(BasicHost):
+    """Does not ask every new peer to identify itself, in system tasks whose exceptions nobody could catch."""
+
+    def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
+        return
 
 
 class Router(GossipSub):

@@ -5,7 +5,7 @@ import logging
 import socket
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -16,22 +16,16 @@ from libp2p.abc import INetConn, INetStream, INetwork, INotifee
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import StreamHandlerFn, TProtocol
-from libp2p.host.basic_host import BasicHost
-from libp2p.host.exceptions import StreamFailure
 from libp2p.host.ping import ID as PING_PROTOCOL
 from libp2p.host.ping import PingService
 from libp2p.identity.identify import identify
-from libp2p.io.exceptions import IOException
 from libp2p.network.config import ConnectionConfig, RetryConfig
-from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.exceptions import SwarmException
-from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, PROTOCOL_ID_V12
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.rcmgr import Direction
-from libp2p.security.noise.exceptions import PeerIDMismatchesPubkey
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL
 from libp2p.security.noise.transport import Transport as Noise
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL
@@ -41,25 +35,20 @@ from libp2p.utils.varint import encode_varint_prefixed
 from multiaddr import Multiaddr
 from multiaddr.utils import get_thin_waist_addresses
 
-from node.p2p import wire
 from node.p2p.events import (
-    AskTimeout,
     Event,
     Fault,
     Gossip,
     Limits,
     ListenError,
     PeerDown,
-    PeerGone,
     PeerUp,
-    Refusal,
-    Refused,
-    ReplyTooLarge,
     TooLarge,
     Unreachable,
     Validator,
 )
-from node.p2p.guards import Gossiper, Muxer, Muxers, Network, Router, running
+from node.p2p.exchange import STREAM_ENDED, Exchange, plain
+from node.p2p.guards import Gossiper, Muxer, Muxers, Network, QuietHost, Router, running
 
 log = structlog.get_logger("p2p")
 logging.getLogger("libp2p").setLevel(logging.CRITICAL)  # what matters is logged here, once and plainly
@@ -70,7 +59,6 @@ REPEAT_MEMORY = 8_192
 """Contents remembered for that."""
 HANG_UP_TIME = 3.0
 """Seconds for saying good-bye to all peers."""
-STREAM_ENDED = (StreamError, IOException, RawConnError, SwarmException, wire.Hangup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +83,7 @@ class Host(INotifee):
         self._settings = settings
         self._bans = bans  # peer → time.monotonic() at which the ban ends; outlives the host
         self._tell = tell
-        self._serve = serve
         self._streams: Counter[ID] = Counter()
-        self._handling: Counter[ID] = Counter()
         self._up: set[ID] = set()
         self._delivered: OrderedDict[bytes, float] = OrderedDict()
 
@@ -136,10 +122,11 @@ class Host(INotifee):
             self.libp2p, self.router, accuse=self._accuse, rate=self.limits.gossip_rate,
             allowed_topics=set(settings.topics), max_subscriptions_per_rpc=64, max_subscriptions_per_peer=64,
         )  # fmt: skip
+        self.exchange = Exchange(self.libp2p, self.limits, self._accuse, serve)
         for topic, validator in settings.topics.items():
             self.gossip.set_topic_validator(topic, partial(self._judge, topic, validator), False)
         for protocol in settings.protocols:
-            self.libp2p.set_stream_handler(TProtocol(protocol), partial(self._answer, protocol))
+            self.libp2p.set_stream_handler(TProtocol(protocol), partial(self.exchange.answer, protocol))
 
     async def run(self, port: int, ready: Callable[[int, list[str]], None]) -> None:
         """Listen on `port` (0: any), call `ready(port, addresses)`, run until cancelled."""
@@ -196,7 +183,7 @@ class Host(INotifee):
         except trio.TooSlowError:
             raise Unreachable(f"{addr} did not answer within {timeout:g} s") from None
         except SwarmException as error:
-            raise Unreachable(f"{addr}: {_plain(error)}") from error
+            raise Unreachable(f"{addr}: {plain(error)}") from error
         return str(peer)
 
     async def close(self, peer: str) -> None:
@@ -258,80 +245,6 @@ class Host(INotifee):
 
         return guarded
 
-    async def _answer(self, protocol: str, stream: INetStream) -> None:
-        """One request, one reply."""
-        peer, stall = stream.muxed_conn.peer_id, self.limits.stall
-        self._handling[peer] += 1
-        try:
-            with trio.move_on_after(self.limits.handler_time) as serving:
-                _, request = await wire.read_message(stream, limit=self.limits.request, stall=stall)
-                status, reply = await self._reply(peer, protocol, request)
-                await wire.write_message(stream, status, reply, stall=stall)
-                await stream.close()
-            if serving.cancelled_caught:
-                log.warning("request_timeout", peer=str(peer), protocol=protocol)
-                await stream.reset()
-        except wire.Violation as error:
-            self._accuse(peer, f"{protocol}: {error}")
-        finally:
-            self._handling[peer] -= 1
-            self._handling += Counter()
-
-    async def _reply(self, peer: ID, protocol: str, request: bytes) -> tuple[int, bytes]:
-        if self._handling[peer] > self.limits.handlers:
-            return wire.REFUSED, f"busy: more than {self.limits.handlers} requests at once".encode()
-        try:
-            return wire.OK, await self._serve(str(peer), protocol, request)
-        except Refusal as refusal:
-            return wire.REFUSED, str(refusal).encode()[: wire.TEXT_LIMIT]
-        except Exception as error:
-            log.error("handler_failed", peer=str(peer), protocol=protocol, error=repr(error), exc_info=error)
-            return wire.FAILED, b""
-
-    async def ask(self, peer: str, protocol: str, request: bytes, timeout: float, max_reply: int) -> bytes:
-        """Raises PeerGone, AskTimeout, ReplyTooLarge, Refused, TooLarge."""
-        if len(request) > self.limits.request:
-            raise TooLarge(f"a request of {len(request):,} bytes where {self.limits.request:,} are allowed")
-        answer: tuple[int, bytes] | None = None
-        with trio.move_on_after(timeout):
-            answer = await self._exchange(ID.from_string(peer), protocol, request, max_reply, timeout)
-        if answer is None:
-            raise AskTimeout(f"{peer} did not answer {protocol} within {timeout:g} s")
-        status, reply = answer
-        if status == wire.REFUSED:
-            raise Refused(reply.decode(errors="replace"))
-        if status == wire.FAILED:
-            raise Refused("internal error")
-        return reply
-
-    async def _exchange(
-        self, peer: ID, protocol: str, request: bytes, max_reply: int, stall: float
-    ) -> tuple[int, bytes]:
-        try:
-            stream = await self.libp2p.new_stream(peer, [TProtocol(protocol)])
-        except (StreamFailure, *STREAM_ENDED) as error:
-            if "not supported" in _plain(error):
-                raise Refused(f"{peer} does not speak {protocol}") from None
-            raise PeerGone(f"{peer} takes no stream: {_plain(error)}") from error
-        done = False
-        try:
-            await wire.write_message(stream, wire.OK, request, stall=stall)
-            answer = await wire.read_message(stream, limit=max_reply, stall=stall)
-            await stream.close()
-            done = True
-            return answer
-        except wire.Oversized as error:
-            raise ReplyTooLarge(f"{peer} on {protocol}: {error}") from None
-        except wire.Violation as error:
-            self._accuse(peer, f"{protocol}: {error}")
-            raise PeerGone(f"{peer} broke {protocol}: {error}") from None
-        except STREAM_ENDED as error:
-            raise PeerGone(f"{peer} hung up: {_plain(error)}") from error
-        finally:
-            if not done:
-                with trio.CancelScope(shield=True):
-                    await stream.reset()
-
     async def _identify(self, stream: INetStream) -> None:
         """Tells other implementations what we speak; we ourselves ask nobody."""
         remote = identify._remote_address_to_multiaddr(stream.get_remote_address())
@@ -378,13 +291,6 @@ class Host(INotifee):
         return True
 
 
-class QuietHost(BasicHost):
-    """Does not ask every new peer to identify itself, in system tasks whose exceptions nobody could catch."""
-
-    def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
-        return
-
-
 def _check_free(host: str, port: int) -> None:
     """libp2p listens with SO_REUSEPORT: a second node on the same port would share it in silence."""
     if port == 0:
@@ -396,19 +302,3 @@ def _check_free(host: str, port: int) -> None:
         except OSError as error:
             why = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
             raise ListenError(f"cannot listen on {host} port {port}: {why}") from None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what caused it, down to the first cause."""
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__
-
-
-def _plain(error: BaseException) -> str:
-    """The first cause in a few words."""
-    *_, first = _causes(error)
-    if isinstance(first, PeerIDMismatchesPubkey):
-        return "another node answers there"
-    return str(first) or type(first).__name__
