@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import structlog
 import trio
@@ -11,7 +12,7 @@ from libp2p.host.exceptions import StreamFailure
 from libp2p.io.exceptions import IOException
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.exceptions import SwarmException
-from libp2p.network.stream.exceptions import StreamError, StreamReset
+from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.id import ID
 from libp2p.security.noise.exceptions import PeerIDMismatchesPubkey
 
@@ -117,14 +118,13 @@ class Exchange:
                     await stream.reset()
 
 
-async def _cancel_on_reset(stream: INetStream, scope: trio.CancelScope) -> None:
-    """A handler whose asker has lost patience would keep others from being served."""
+async def _cancel_on_reset(stream: Any, scope: trio.CancelScope) -> None:
+    """An asker that has lost patience must not occupy a handler. One that only closed its half still listens."""
     try:
         await stream.read(1)
-    except StreamReset:
-        scope.cancel()
     except STREAM_ENDED:
-        pass
+        if stream.muxed_stream.closed:
+            scope.cancel()
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
