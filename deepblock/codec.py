@@ -86,7 +86,7 @@ Decoder = Callable[[Any], Any]
 
 def encode(value: Any) -> bytes:
     """The canonical bytes of a dataclass instance. Raises ValueError where a field is out of its range."""
-    return _schema(type(value))[0](value)
+    return _schema(type(value))[0](value)  # type: ignore[arg-type]  # mypy: a class is not Hashable
 
 
 def decode(cls: type[T], data: bytes, max_size: int = MAX_SIZE) -> T:
@@ -94,7 +94,7 @@ def decode(cls: type[T], data: bytes, max_size: int = MAX_SIZE) -> T:
     if len(data) > max_size:
         raise Malformed(f"{cls.__name__}: {len(data)} bytes, more than {max_size}")
     try:
-        value = _schema(cls)[1](libipld.decode_dag_cbor(bytes(data)))
+        value = _schema(cls)[1](libipld.decode_dag_cbor(bytes(data)))  # type: ignore[arg-type]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise Malformed(f"{cls.__name__}: {str(error)[:_MAX_REASON]}") from None
     if encode(value) != data:
@@ -233,7 +233,8 @@ def _map(cls: type) -> tuple[Encoder, Decoder]:
 def _union(members: tuple[Any, ...]) -> tuple[Encoder, Decoder]:
     if types.NoneType in members:
         rest = [member for member in members if member is not types.NoneType]
-        inner_write, inner_read = _schema(rest[0] if len(rest) == 1 else Union[tuple(rest)])
+        inner = rest[0] if len(rest) == 1 else Union[tuple(rest)]  # noqa: UP007  (the members are values here)
+        inner_write, inner_read = _schema(inner)
         return (
             lambda value: b"\xf6" if value is None else inner_write(value),
             lambda value: None if value is None else inner_read(value),

@@ -92,7 +92,7 @@ class App:
         self.services = Services(
             self.chain, self.mempool, self.pipeline, self.miner, self.peers, self.door, self.sync, self.blobs
         )
-        self.server = Server(self.services, config.rpc_host, config.rpc_port)
+        self.server = Server(self.services, config.rpc_host, config.rpc_port, config.rpc_hosts)
         self.pipeline.on_head += [self.miner.new_head, Retention(self.chain, self.blobs).follow]
 
     async def run(self) -> None:

@@ -74,8 +74,8 @@ class Auditor:
         except JobDataMissing as error:
             raise DataMissing(error.cid) from None
         except BadState as error:
-            claimed = seal.states[error.segment - 1]
-            raise Fraud(f"segment {error.segment}", str(claimed), f"not a state of this task ({error.reason})") from None
+            claimed, found = seal.states[error.segment - 1], f"not a state of this task ({error.reason})"
+            raise Fraud(f"segment {error.segment}", str(claimed), found) from None
         audit.judge(plan, seal, findings)
 
     def _plan(self, block: Block, spec: TaskSpec) -> Plan | None:

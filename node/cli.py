@@ -18,7 +18,7 @@ from node.log import configure
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 1 after one plain sentence on stderr."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0].startswith("-") and words[0] not in ("-h", "--help", "--version"):
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "run")
     options = vars(_parser().parse_args(words))
     command = options.pop("command")
@@ -81,10 +81,12 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         options: dict[str, Any] = {"help": field.description}
         if name in ("mine", "log_json"):
             options |= {"action": argparse.BooleanOptionalAction}
-        elif name == "bootstrap":
-            options |= {"action": "extend", "nargs": "+", "metavar": "MULTIADDR"}
-        elif field.annotation in (int, Path):
-            options |= {"type": field.annotation, "metavar": "N" if field.annotation is int else "DIR"}
+        elif isinstance(field.default, tuple):
+            options |= {"action": "extend", "nargs": "+", "metavar": "NAME" if name == "rpc_hosts" else "MULTIADDR"}
+        elif name == "data_dir":
+            options |= {"type": Path, "metavar": "DIR"}
+        elif isinstance(field.default, int):
+            options |= {"type": int, "metavar": "N"}
         parser.add_argument(flag, **options)
 
 

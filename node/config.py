@@ -31,6 +31,7 @@ class NodeConfig(BaseModel):
     p2p_port: int = Field(9645, ge=0, le=65535, description="0: any")
     rpc_host: str = Field("127.0.0.1", description="the address of the JSON-RPC server; keep it private")
     rpc_port: int = Field(8645, ge=0, le=65535, description="0: any")
+    rpc_hosts: tuple[str, ...] = Field((), description="other names under which the JSON-RPC may be called")
     bootstrap: tuple[str, ...] = Field((), description="multiaddrs of nodes to begin with")
     mine: bool = Field(True, description="train and earn; without it the node only checks and serves")
     address: Address | None = Field(None, description="where rewards go; by default DATA_DIR/wallet.json")

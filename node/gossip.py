@@ -7,6 +7,7 @@ is the author of nothing that it has not checked.
 
 import asyncio
 from collections import Counter, OrderedDict
+from contextlib import suppress
 
 import structlog
 
@@ -87,10 +88,8 @@ class Ears:
                     self._transaction_came(event)
 
     def _transaction_came(self, message: Gossip) -> None:
-        try:
+        with suppress(RuleError):  # not payable, or known: an honest neighbour may have another head than we
             self._pipeline.receive_transaction(decode(Transaction, message.data, MAX_TRANSACTION), "gossip")
-        except RuleError:
-            pass  # not payable, or known: an honest neighbour may have another head than we
 
     def _block_came(self, message: Gossip) -> None:
         if self._on_their_way[message.peer] >= UNAUDITED:

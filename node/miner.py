@@ -107,9 +107,8 @@ class Miner:
         below = self._chain.ancestry(self._chain.head.id)
         body = Body(self._mempool.choose(self._chain.state()))
         self._nonce += 1
-        header = candidate(
-            self._chain.params, self._chain.network, below, body.cid, self._status.address, self._nonce, int(self._clock())
-        )
+        chain, address = self._chain, self._status.address
+        header = candidate(chain.params, chain.network, below, body.cid, address, self._nonce, int(self._clock()))
         return SessionRecord(header, body)
 
     def _resumable(self) -> SessionRecord | None:
@@ -141,15 +140,19 @@ class Miner:
         model = self._chain.state().task(header.task).model
         self._record = record
         self._chain.save_session(record)
+        steps = spec.segments * spec.steps
         self._status = replace(
-            self._status, height=header.height, task=header.task, segments=spec.segments, steps=spec.segments * spec.steps
+            self._status, height=header.height, task=header.task, segments=spec.segments, steps=steps
         )
-        self._session = asyncio.ensure_future(
-            self._jobs.session(
-                spec, header.seed, model,
-                finished=record.states, on_segment=self._segment_done, on_progress=self._progressed,
-            )  # fmt: skip
+        session = self._jobs.session(
+            spec,
+            header.seed,
+            model,
+            finished=record.states,
+            on_segment=self._segment_done,
+            on_progress=self._progressed,
         )
+        self._session = asyncio.ensure_future(session)
         try:
             seal = await self._session
         except asyncio.CancelledError:
@@ -187,7 +190,8 @@ class Miner:
             await asyncio.sleep(RETRY)
             return
         self._status = replace(self._status, blocks=self._status.blocks + 1)
-        log.info("block_mined", height=header.height, id=str(block.id), loss=seal.score.loss, correct=seal.score.correct)
+        score = seal.score
+        log.info("block_mined", height=header.height, id=str(block.id), loss=score.loss, correct=score.correct)
 
     def _segment_done(self, segment: int, state: Cid) -> None:
         if self._record:

@@ -15,7 +15,7 @@ from typing import ClassVar
 import structlog
 
 from consensus.errors import Invalid, NotYet, ParentUnknown, RuleError
-from consensus.fork_choice import Node, Switch
+from consensus.fork_choice import Switch
 from consensus.state import Delta
 from consensus.transition import apply_block, check_block, check_chained
 from deepblock.cid import Cid
@@ -118,6 +118,14 @@ class Pipeline:
             self._chain.reject(block.id, str(error))
             raise
         returned = self._commit(block, body, delta)
+        if origin is MINED:
+            await self._publish(topic_of(self._chain.network, "blocks"), encode(block))
+        else:
+            self._tell(block, body, origin, began)
+        for transaction in returned:
+            await self._publish(topic_of(self._chain.network, "transactions"), encode(transaction))
+
+    def _tell(self, block: Block, body: Body, origin: Origin, began: float) -> None:
         log.info(
             "block",
             height=block.height,
@@ -129,10 +137,6 @@ class Pipeline:
             head=self._chain.head.id == block.id,
             ms=round(1000 * (time.perf_counter() - began)),
         )
-        if origin is MINED:
-            await self._publish(topic_of(self._chain.network, "blocks"), encode(block))
-        for transaction in returned:
-            await self._publish(topic_of(self._chain.network, "transactions"), encode(transaction))
 
     async def _parent(self, block: Block) -> None:
         """The parent is in the tree, at once or when its own verdict is there."""
@@ -168,7 +172,7 @@ class Pipeline:
         switch = self._chain.commit(block, body, delta)
         if switch is None:
             return []
-        undone = self._transactions(switch.undo)
+        undone = self._transactions(switch.undo[::-1])
         self._mempool.follow(undone, self._transactions(switch.apply), self._chain.state())
         returned = [transaction for transaction in undone if self._mempool.get(transaction.id)]
         if switch.undo:

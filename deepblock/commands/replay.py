@@ -1,5 +1,6 @@
 """replay: the whole session of a block once more, on this machine, against what its seal claims."""
 
+import os
 import tempfile
 import time
 from argparse import Namespace
@@ -114,6 +115,7 @@ def replay(context: Context, options: Namespace) -> int:
 
 
 def _replay(comparison: Comparison, block: api.BlockInfo, task: api.TaskInfo, threads: int) -> Replay:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the node's workers: idle threads must not spin
     import torch  # 1.5 s that no other command should wait for
 
     from deepblock.training.session import run_session

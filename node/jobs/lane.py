@@ -266,4 +266,4 @@ def _log_end(lane: str, job: _Job, outcome: Result | Failure, milliseconds: int)
     if isinstance(outcome, Failed):
         event.error("job_failed", error=outcome.error, reason=outcome.reason, traceback=outcome.traceback)
     else:
-        event.info("job_done", outcome=outcome.kind)
+        event.debug("job_done", outcome=outcome.kind)
