@@ -30,7 +30,6 @@ def specs(params: Params) -> Mapping[Cid, TaskSpec]:
     return {cid_of(spec): spec for spec in params.base_tasks}
 
 
-@functools.cache
 def scheduled(params: Params, height: int) -> Cid:
     """The task that the block at `height` trains: the base tasks take turns, an epoch each."""
     turn = height // params.epoch % len(params.base_tasks)
