@@ -1,0 +1,131 @@
+"""Transactions: each refusal, and where the money goes."""
+
+from dataclasses import replace
+
+import pytest
+
+from consensus.errors import (
+    AmountTooLarge,
+    BadSignature,
+    CannotPay,
+    FeeTooLow,
+    WrongNonce,
+    WrongTransactionNetwork,
+)
+from consensus.transaction import apply_transaction, check_transaction
+from deepblock.types import Account, Signature
+from tests.unit.consensus.parts import (
+    ALICE,
+    BOB,
+    CAROL,
+    NETWORK,
+    NOBODY,
+    PARAMS,
+    empty_state,
+    named,
+    transfer,
+)
+
+
+def check(transaction):
+    check_transaction(PARAMS, NETWORK, transaction)
+
+
+def state_with(balance: int, nonce: int = 0):
+    state = empty_state()
+    state.set_account(ALICE.address, Account(balance, nonce))
+    return state
+
+
+def test_a_transfer_in_order_passes():
+    check(transfer(ALICE, BOB.address, 5))
+    check(transfer(ALICE, BOB.address, 0))
+
+
+def test_of_another_network():
+    with pytest.raises(WrongTransactionNetwork) as caught:
+        check(transfer(ALICE, BOB.address, 5, network=named("other")))
+    assert (caught.value.found, caught.value.required) == (named("other"), NETWORK)
+
+
+def test_the_fee_is_for_every_byte():
+    size = transfer(ALICE, BOB.address, 5, fee=2_000).size
+    check(transfer(ALICE, BOB.address, 5, fee=10 * size))
+    with pytest.raises(FeeTooLow) as caught:
+        check(transfer(ALICE, BOB.address, 5, fee=10 * size - 1))
+    assert (caught.value.found, caught.value.required) == (10 * size - 1, 10 * size)
+
+
+def test_amount_and_fee_together_are_an_amount():
+    check(transfer(ALICE, BOB.address, 2**64 - 1 - 10_000))
+    with pytest.raises(AmountTooLarge) as caught:
+        check(transfer(ALICE, BOB.address, 2**64 - 10_000))
+    assert caught.value.total == 2**64
+
+
+def test_the_signature_is_the_senders_over_all_of_it():
+    good = transfer(ALICE, BOB.address, 5)
+    forged = (
+        replace(good, signature=Signature(bytes(64))),
+        replace(good, payload=replace(good.payload, amount=6)),
+        replace(good, payload=replace(good.payload, to=CAROL.address)),
+        replace(good, payload=replace(good.payload, sender=BOB.key)),
+        replace(good, signature=transfer(BOB, BOB.address, 5).signature),
+    )
+    for transaction in forged:
+        with pytest.raises(BadSignature):
+            check(transaction)
+
+
+def test_money_moves_and_the_nonce_counts():
+    state = state_with(20_000, nonce=4)
+    assert apply_transaction(state, transfer(ALICE, BOB.address, 7_000, nonce=4)) == 10_000
+    assert state.account(ALICE.address) == Account(3_000, 5)
+    assert state.account(BOB.address) == Account(7_000, 0)
+
+
+def test_the_receivers_own_account_is_kept():
+    state = state_with(20_000)
+    state.set_account(BOB.address, Account(1, 8))
+    apply_transaction(state, transfer(ALICE, BOB.address, 7_000))
+    assert state.account(BOB.address) == Account(7_001, 8)
+
+
+def test_to_oneself_only_the_fee_goes():
+    state = state_with(20_000)
+    apply_transaction(state, transfer(ALICE, ALICE.address, 7_000))
+    assert state.account(ALICE.address) == Account(10_000, 1)
+
+
+@pytest.mark.parametrize("nonce", [3, 5, 0, 2**64 - 1])
+def test_each_nonce_once_and_in_order(nonce):
+    with pytest.raises(WrongNonce) as caught:
+        apply_transaction(state_with(20_000, nonce=4), transfer(ALICE, BOB.address, 1, nonce=nonce))
+    assert (caught.value.found, caught.value.required, caught.value.sender) == (nonce, 4, ALICE.address)
+
+
+def test_the_last_mote_can_be_spent_and_no_more():
+    state = state_with(10_001)
+    apply_transaction(state, transfer(ALICE, BOB.address, 1))
+    assert state.account(ALICE.address).balance == 0
+    with pytest.raises(CannotPay) as caught:
+        apply_transaction(state_with(10_001), transfer(ALICE, BOB.address, 2))
+    assert (caught.value.sender, caught.value.balance, caught.value.required) == (
+        ALICE.address,
+        10_001,
+        10_002,
+    )
+
+
+def test_who_has_nothing_cannot_even_pay_the_fee():
+    with pytest.raises(CannotPay):
+        apply_transaction(empty_state(), transfer(ALICE, BOB.address, 0))
+
+
+def test_a_refused_transaction_changes_nothing():
+    state = state_with(5)
+    before = state.delta()
+    for transaction in (transfer(ALICE, NOBODY, 1), transfer(ALICE, NOBODY, 1, nonce=1)):
+        with pytest.raises((CannotPay, WrongNonce)):
+            apply_transaction(state, transaction)
+    assert state.delta() == before
