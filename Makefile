@@ -35,7 +35,7 @@ $(VENV)/.installed: pyproject.toml locks/build.txt locks/dev.txt
 	@touch $@
 
 devnet: install  ## mine on a network of your own; the chain lives in .devnet
-	exec $(BIN)/deepblock-node run --network devnet --data-dir .devnet --mine
+	exec $(BIN)/deepblock-node run --network devnet --data-dir .devnet --p2p-host 127.0.0.1 --mine
 
 test: install  ## run every test (under 10 minutes on 2 cores)
 	$(BIN)/python -m pytest

@@ -1,0 +1,55 @@
+"""What a newcomer sees: the devnet mines by itself, its model gets better, and other libraries can use it."""
+
+import json
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from deepblock import data
+from tests.functional.nodes import Node, running, wait_for
+
+
+@pytest.mark.timeout(400)
+def test_a_node_alone_trains_a_model_that_the_safetensors_library_opens(tmp_path: Path) -> None:
+    node = Node(tmp_path / "node", network="devnet")
+    with running(node):
+        node.start("--mine")
+        wait_for(lambda: node.height >= 1, 120, "the first block", node)
+        first = posted(node)
+        wait_for(lambda: node.head["held_out"]["accuracy"] >= 0.93, 240, "93 % on the held-out split", node)
+        later = posted(node)
+        assert later["height"] <= 40
+        assert later["height"] > first["height"]
+        assert later["held_out"]["loss"] < first["held_out"]["loss"]
+
+        file = tmp_path / "model.safetensors"
+        node.deepblock("model", "pull", "-o", str(file))
+        assert held_out_accuracy(file) >= 0.93
+        for line in ("status", "balance", "block"):
+            assert node.deepblock(line).stdout.strip()
+        assert node.stop() == 0
+    assert "Traceback" not in node.log()
+
+
+def posted(node: Node) -> dict[str, object]:
+    """chain_head, as curl would ask."""
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "chain_head"}).encode()
+    with urllib.request.urlopen(urllib.request.Request(node.facts["rpc"], body), timeout=10) as answer:
+        return json.loads(answer.read())["result"]  # type: ignore[no-any-return]
+
+
+def held_out_accuracy(file: Path) -> float:
+    """By plain torch, from the model file alone: nothing of ours computes here."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    model.load_state_dict(load_file(file))
+    heldout = data.embedded()[1]
+    split = Path(file.parent / "heldout.safetensors")
+    split.write_bytes(heldout)
+    tensors = load_file(split)
+    inputs = torch.from_numpy((tensors["inputs"].numpy().astype(np.float32) - 5) / 6)
+    return float((model(inputs).argmax(1) == tensors["labels"]).double().mean())
