@@ -4,6 +4,7 @@ A transaction enters only if it could be in a block after those of its sender th
 (another transaction with a nonce that is taken) is refused here, with a plain reason.
 """
 
+import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -87,11 +88,12 @@ class Mempool:
 
     def follow(self, undone: Iterable[Transaction], applied: Iterable[Transaction], state: State) -> None:
         """After the head moved: what is in a block leaves, what fell out of one comes back, what can no longer be
-        paid is dropped. `state`: after the new head."""
+        paid is dropped. `undone`: oldest first, so that what is paid out of another transfer comes after it.
+        `state`: after the new head."""
         gone = {transaction.id for transaction in applied}
         waiting = [*undone, *self._by_id.values()]
         self._by_id, self._by_sender = {}, {}
-        for transaction in sorted(waiting, key=lambda candidate: candidate.payload.nonce):
+        for transaction in waiting:
             if transaction.id in gone or transaction.id in self._by_id:
                 continue
             try:
@@ -104,21 +106,25 @@ class Mempool:
         """For a block on `state`: the best fees per byte first, each sender's in order of nonce, within the limits."""
         chosen: list[Transaction] = []
         space = self.params.max_body - BODY_RESERVE
-        queues = {sender: [waiting[nonce] for nonce in sorted(waiting)] for sender, waiting in self._by_sender.items()}
-        while queues and len(chosen) < self.params.max_transactions:
-            sender = max(queues, key=lambda candidate: _fee_rate(queues[candidate][0]))
-            transaction = queues[sender].pop(0)
-            if not queues[sender]:
-                del queues[sender]
+        queues = [
+            [waiting[nonce] for nonce in sorted(waiting, reverse=True)]
+            for waiting in self._by_sender.values()
+        ]
+        best = [(-_fee_rate(queue[-1]), place) for place, queue in enumerate(queues)]
+        heapq.heapify(best)
+        while best and len(chosen) < self.params.max_transactions:
+            _, place = heapq.heappop(best)
+            transaction = queues[place].pop()
             if transaction.size > space:
                 break
             try:
                 apply_transaction(state, transaction)
             except Invalid:
-                queues.pop(sender, None)
-                continue
+                continue  # and none of its sender's later ones
             chosen.append(transaction)
             space -= transaction.size
+            if queues[place]:
+                heapq.heappush(best, (-_fee_rate(queues[place][-1]), place))
         return tuple(chosen)
 
     def _keep(self, transaction: Transaction) -> None:
