@@ -37,8 +37,8 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
         try:
+            path.mkdir(parents=True, exist_ok=True)
             self._db = plyvel.DB(
                 str(path),
                 create_if_missing=True,
@@ -47,8 +47,8 @@ class Database:
                 lru_cache_size=32 << 20,
                 write_buffer_size=8 << 20,
             )
-        except plyvel.IOError as error:
-            if "lock" in str(error):
+        except OSError as error:
+            if "IO error: lock" in str(error):
                 raise StartError(
                     f"{path.parent} is in use by another deepblock-node; stop it, or give this one another --data-dir"
                 ) from None
