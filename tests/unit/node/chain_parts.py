@@ -1,0 +1,53 @@
+"""Chains of blocks whose training nobody did: the pipeline would have refused them; `Chain` takes them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from consensus.params import Params
+from consensus.template import candidate
+from consensus.transition import apply_block
+from deepblock.cid import Cid
+from deepblock.types import Address, Block, Body, Result, Score, Seal, Transaction
+from node.chain import Chain
+from node.storage.database import Database
+from tests.unit.consensus.parts import ALICE, PARAMS, named
+
+
+def open_chain(folder: Path, params: Params = PARAMS) -> tuple[Chain, Database]:
+    database = Database(folder / "chain")
+    return Chain(database, params), database
+
+
+def block_on(
+    chain: Chain,
+    parent: Cid | None = None,
+    transactions: Sequence[Transaction] = (),
+    miner: Address = ALICE.address,
+    nonce: int = 0,
+    seconds: int = PARAMS.block_time,
+    loss: int = 1_000_000,
+) -> tuple[Block, Body]:
+    """A child of `parent` (the head unless said). `nonce` tells siblings apart; `seconds`: after the parent."""
+    below = chain.ancestry(parent or chain.head.id)
+    body = Body(tuple(transactions))
+    now = below.timestamps[0] + seconds
+    header = candidate(chain.params, chain.network, below, body.cid, miner, nonce, now)
+    average, score = named(f"average {header.cid}"), Score(loss, 5)
+    states = tuple(named(f"{header.cid} {segment}") for segment in range(4))
+    return Block(header, Seal(states, average, score), Result(average, score)), body
+
+
+def extend(
+    chain: Chain, parent: Cid | None = None, transactions: Sequence[Transaction] = (), **choices
+) -> Block:
+    """Commits such a child."""
+    block, body = block_on(chain, parent, transactions, **choices)
+    state = chain.state(block.header.parent)
+    apply_block(chain.params, state, block, body)
+    chain.commit(block, body, state.delta())
+    return block
+
+
+def contents(database: Database) -> dict[bytes, bytes]:
+    """The whole database."""
+    return dict(database.items(b""))

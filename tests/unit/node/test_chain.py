@@ -1,0 +1,285 @@
+"""The chain on a real LevelDB: commits, forks, reorganisations, restarts and crashes."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from consensus.fork_choice import Switch
+from consensus.state import Delta
+from consensus.state_tree import EMPTY, update
+from consensus.template import genesis
+from consensus.transition import apply_block
+from deepblock.codec import encode
+from deepblock.types import DBK, Body
+from node.chain import Chain
+from node.errors import StartError
+from node.storage import schema
+from node.storage.database import Database
+from node.storage.schema import SessionRecord
+from tests.unit.consensus.parts import ALICE, BOB, CAROL, FIRST, FLOOR, NETWORK, PARAMS, named, transfer
+from tests.unit.node.chain_parts import block_on, contents, extend, open_chain
+
+
+@pytest.fixture
+def opened(tmp_path):
+    chain, database = open_chain(tmp_path)
+    yield chain, database
+    database.close()
+
+
+@pytest.fixture
+def chain(opened) -> Chain:
+    return opened[0]
+
+
+def root_of(database: Database) -> bytes:
+    """Of the state that is stored, by a tree built anew."""
+    return update(EMPTY, dict(database.items(schema.STATE)), lambda name: b"")[0]
+
+
+def test_a_new_chain_is_the_genesis(chain):
+    assert chain.network == chain.head.id == genesis(PARAMS).id == NETWORK
+    assert (chain.head.height, chain.head.weight, chain.head.difficulty) == (0, 0, FLOOR)
+    assert chain.block(NETWORK) == genesis(PARAMS)
+    assert chain.body(genesis(PARAMS)) == Body()
+    assert chain.id_at(0) == NETWORK
+    assert chain.id_at(1) is None
+    assert chain.locator() == (NETWORK,)
+    assert chain.state().task(FIRST).blocks == 0
+
+
+def test_the_root_after_the_genesis_is_that_of_its_state(opened):
+    chain, database = opened
+    assert chain.head.state_root == root_of(database) != EMPTY
+
+
+def test_a_commit_stores_the_block_and_moves_the_head(opened):
+    chain, database = opened
+    block, body = block_on(chain)
+    state = chain.state()
+    apply_block(PARAMS, state, block, body)
+    assert chain.commit(block, body, state.delta()) == Switch((), (block.id,))
+    assert chain.head.id == chain.id_at(1) == block.id
+    assert chain.head.weight == block.header.difficulty
+    assert chain.block(block.id) == block
+    assert chain.body(block) == body
+    assert chain.raw(block.id) == encode(block)
+    assert chain.raw(body.cid) == encode(body)
+    assert chain.raw(named("x")) is None
+    assert chain.state().task(FIRST).blocks == 1
+    assert chain.state(NETWORK).task(FIRST).blocks == 0
+    assert chain.head.state_root == root_of(database)
+    assert chain.ancestry(block.id).state_root == root_of(database)
+
+
+def test_an_equal_block_that_comes_second_is_kept_and_does_not_win(chain):
+    first = extend(chain)
+    block, body = block_on(chain, NETWORK, nonce=1)
+    state = chain.state(NETWORK)
+    apply_block(PARAMS, state, block, body)
+    assert chain.commit(block, body, state.delta()) is None
+    assert chain.head.id == chain.id_at(1) == first.id
+    assert chain.node(block.id) is not None
+    assert chain.block(block.id) == block
+    assert chain.state(block.id).task(FIRST).model == block.result.model
+    assert chain.state().task(FIRST).model == first.result.model
+
+
+def mature(chain: Chain, blocks: int = PARAMS.maturity + 1) -> None:
+    """Alice can spend 25 DBK."""
+    for _ in range(blocks):
+        extend(chain)
+    assert chain.state().account(ALICE.address).balance == 25 * DBK
+
+
+def test_a_reorganisation_undoes_and_applies(opened):
+    chain, database = opened
+    mature(chain)
+    fork = chain.head.id
+    pay_bob, pay_carol = transfer(ALICE, BOB.address, 5), transfer(ALICE, CAROL.address, 6)
+    old = [extend(chain, transactions=(pay_bob,)), extend(chain), extend(chain)]
+    assert chain.locate(pay_bob.id) == (old[0].id, 5, 0)
+    new = [extend(chain, fork, (pay_carol,), nonce=9, seconds=4)]
+    new.append(extend(chain, new[0].id, seconds=1))
+    assert chain.head.id == old[-1].id
+    assert chain.state(new[-1].id).account(CAROL.address).balance == 6
+    assert chain.state().account(BOB.address).balance == 5
+
+    block, body = block_on(chain, new[-1].id, seconds=1)
+    state = chain.state(new[-1].id)
+    apply_block(PARAMS, state, block, body)
+    switch = chain.commit(block, body, state.delta())
+    assert switch == Switch((old[2].id, old[1].id, old[0].id), (new[0].id, new[1].id, block.id)), (
+        "three lighter blocks give way to three heavier ones"
+    )
+    assert [chain.id_at(height) for height in range(5, 9)] == [new[0].id, new[1].id, block.id, None]
+    assert chain.locate(pay_bob.id) is None
+    assert chain.locate(pay_carol.id) == (new[0].id, 5, 0)
+    assert chain.state().account(BOB.address).balance == 0
+    assert chain.state().account(CAROL.address).balance == 6
+    assert chain.state(old[2].id).account(BOB.address).balance == 5
+    assert chain.head.state_root == root_of(database)
+
+
+def test_a_shorter_chain_that_is_heavier_leaves_no_heights_behind(opened):
+    chain, database = opened
+    for _ in range(3):
+        extend(chain, seconds=40)
+    heavy = extend(chain, NETWORK, nonce=1, seconds=1)
+    heavy = extend(chain, heavy.id, seconds=1)
+    while chain.head.id != heavy.id:
+        heavy = extend(chain, heavy.id, seconds=-8)
+    assert chain.head.height <= 3
+    assert len(list(database.items(schema.HEIGHT))) == chain.head.height + 1
+    assert chain.id_at(chain.head.height + 1) is None
+
+
+def test_a_transaction_on_both_sides_is_found_on_the_new_one(chain):
+    mature(chain)
+    fork = chain.head.id
+    pay, other = transfer(ALICE, BOB.address, 5), transfer(ALICE, BOB.address, 6, nonce=1)
+    extend(chain, transactions=(pay, other))
+    left = extend(chain, fork, nonce=5, seconds=1)
+    right = extend(chain, left.id, (pay, other))
+    assert chain.head.id == right.id
+    assert chain.locate(pay.id) == (right.id, 6, 0)
+    assert chain.locate(other.id) == (right.id, 6, 1)
+
+
+def test_no_deeper_reorganisation_than_agreed(chain):
+    trunk = extend(chain)
+    for _ in range(PARAMS.finality + 1):
+        extend(chain)
+    ours = chain.head
+    theirs = trunk
+    while chain.node(theirs.id).weight <= 2 * ours.weight:
+        theirs = extend(chain, theirs.id, nonce=1, seconds=-20)
+        assert chain.head == ours
+    extend(chain, chain.id_at(2), nonce=1)  # one block less deep, but not heavier
+    assert chain.head == ours
+
+
+def test_a_restart_changes_nothing(tmp_path):
+    chain, database = open_chain(tmp_path)
+    mature(chain)
+    extend(chain, chain.id_at(2), nonce=1)  # beside
+    extend(chain, transactions=(transfer(ALICE, BOB.address, 5),))
+    chain.reject(named("bad"), "false segment 3")
+    record = SessionRecord(block_on(chain)[0].header, Body(), (named("s"),))
+    chain.save_session(record)
+    before, locator = chain, chain.locator()
+    database.close()
+    again, database = open_chain(tmp_path)
+    assert again.head == before.head
+    assert again.tree.nodes == before.tree.nodes
+    assert again.locator() == locator
+    assert again.rejection(named("bad")) == "false segment 3"
+    assert again.rejection(named("good")) is None
+    assert again.saved_session() == record
+    again.save_session(None)
+    assert again.saved_session() is None
+    assert again.state().account(BOB.address).balance == 5
+    extend(again)
+    database.close()
+
+
+def test_after_a_restart_the_first_seen_still_wins(tmp_path):
+    chain, database = open_chain(tmp_path)
+    first, second = extend(chain), extend(chain, NETWORK, nonce=1)
+    assert chain.node(second.id).weight == chain.head.weight
+    database.close()
+    again, database = open_chain(tmp_path)
+    assert again.head.id == first.id
+    database.close()
+
+
+def test_a_write_that_fails_changes_nothing(opened, monkeypatch):
+    """A full disk, a damaged file: memory and database stay as they were, and the block can come again."""
+    chain, database = opened
+    extend(chain)
+    before = contents(database), chain.head, dict(chain.tree.nodes)
+    block, body = block_on(chain)
+    state = chain.state()
+    apply_block(PARAMS, state, block, body)
+    write = database.write
+    monkeypatch.setattr(
+        database, "write", lambda batch, sync=True: (_ for _ in ()).throw(OSError("disk full"))
+    )
+    with pytest.raises(OSError, match="disk full"):
+        chain.commit(block, body, state.delta())
+    assert (contents(database), chain.head, chain.tree.nodes) == before
+    monkeypatch.setattr(database, "write", write)
+    chain.commit(block, body, state.delta())
+    assert chain.head.id == block.id
+
+
+def test_a_commit_is_one_synced_batch(opened, monkeypatch):
+    chain, database = opened
+    writes = []
+    write = database.write
+    monkeypatch.setattr(
+        database, "write", lambda batch, sync=True: (writes.append((batch, sync)), write(batch, sync=sync))
+    )
+    fork = extend(chain, seconds=20)
+    extend(chain, fork.id, seconds=20)
+    left = extend(chain, NETWORK, nonce=1, seconds=1)
+    left = extend(chain, left.id, nonce=1, seconds=1)
+    left = extend(chain, left.id, nonce=1, seconds=1)
+    assert chain.head.id == left.id
+    assert len(writes) == 5
+    assert all(sync for _, sync in writes)
+
+
+def test_another_networks_folder_is_refused(tmp_path):
+    _, database = open_chain(tmp_path)
+    database.close()
+    other = replace(PARAMS, name="other")
+    with (
+        Database(tmp_path / "chain") as database,
+        pytest.raises(
+            StartError, match=f"another network than 'other'.*{NETWORK}.*choose another --data-dir"
+        ),
+    ):
+        Chain(database, other)
+
+
+def test_another_format_is_refused(tmp_path):
+    _, database = open_chain(tmp_path)
+    database.close()
+    with Database(tmp_path / "chain") as database:
+        database._db.put(schema.META_FORMAT, b"0")
+        with pytest.raises(StartError, match="has format b'0', this program reads b'1'"):
+            Chain(database, PARAMS)
+
+
+def test_an_empty_delta_keeps_the_root(chain):
+    block, body = block_on(chain)
+    before = chain.head.state_root
+    chain.commit(block, body, Delta(()))
+    assert chain.head.state_root == before
+
+
+def test_the_locator_is_dense_at_the_top_and_ends_at_the_genesis(chain):
+    for _ in range(60):
+        extend(chain)
+    heights = [chain.node(cid).height for cid in chain.locator()]
+    assert heights[:9] == list(range(60, 51, -1))
+    assert heights[-1] == 0
+    gaps = [high - low for high, low in itertools.pairwise(heights)]
+    assert gaps[:-1] == sorted(gaps[:-1])
+    assert len(heights) < 16
+
+
+def test_every_state_on_every_branch_can_be_looked_at_without_touching_it(opened):
+    chain, database = opened
+    blocks = [extend(chain)]
+    for number in range(6):
+        blocks.append(extend(chain, blocks[number // 2].id, nonce=number))
+    before = contents(database)
+    for block in blocks:
+        state = chain.state(block.id)
+        assert state.task(FIRST).blocks == sum(chain.node(block.id).height >= height for height in (1, 2, 3))
+        assert state.supply().issued == 25 * DBK * block.height
+        state.set_account(BOB.address, state.account(BOB.address))
+    assert contents(database) == before
