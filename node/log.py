@@ -17,6 +17,9 @@ from typing import Any, Final
 import structlog
 from structlog.typing import Processor
 
+from deepblock.spec import TaskSpec
+from deepblock.types import Score
+
 LOG_FILE: Final = "node.log"
 _FILE_SIZE: Final = 10 << 20
 _FILES: Final = 3
@@ -24,9 +27,10 @@ _ROOT: Final = "deepblock"
 """Our loggers are 'deepblock.<part>'; those of libraries have other roots."""
 
 PHRASES: Final[Mapping[str, str]] = {
+    "p2p_listening": "peers reach this node at {addrs}",
     "node_started": "this is a node of {network} at height {height}; JSON-RPC at {rpc}",
-    "block": "block {height} by {miner}: {transactions} transactions, {ms} ms",
-    "block_mined": "mined block {height}",
+    "block": "block {height} by {miner}: held-out loss {loss:.4f}, {correct} of {examples} right, checked in {ms} ms",
+    "block_mined": "mined block {height}: held-out loss {loss:.4f}, {correct} of {examples} right",
     "reward": "earned {dbk} DBK with block {height}",
     "reorganisation": "switched to a heavier chain: {undone} blocks undone, {applied} applied",
     "peer_up": "peer {peer} connected",
@@ -67,6 +71,11 @@ class Screen:
 
 SCREEN: Final = Screen()
 """The one stderr of this process."""
+
+
+def said(spec: TaskSpec, score: Score) -> dict[str, float | int]:
+    """A score as the log shows it. `loss`: mean cross-entropy of an example."""
+    return {"loss": score.loss / (10**6 * spec.n_heldout), "correct": score.correct, "examples": spec.n_heldout}
 
 
 def configure(data_dir: Path, level: str = "info", as_json: bool = False) -> None:
@@ -133,7 +142,9 @@ def _value(value: Any) -> str:
     return text if text.isprintable() and not set(text) & set(" \"'=") and text else json.dumps(text)
 
 
-def _short(value: Any) -> str:
-    """CIDs, addresses and peer ids by their ends; the file has them whole."""
+def _short(value: Any) -> Any:
+    """CIDs, addresses and peer ids by their ends; the file has them whole. Numbers remain numbers."""
+    if isinstance(value, int | float):
+        return value
     text = value if isinstance(value, str) and value.isprintable() else _value(value)
     return f"{text[:6]}…{text[-6:]}" if len(text) > 40 and text.isalnum() else text

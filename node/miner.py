@@ -25,6 +25,7 @@ from node.fetch import Fetcher, NotAvailable
 from node.jobs.dispatcher import Jobs
 from node.jobs.errors import JobError
 from node.jobs.messages import SessionProgress
+from node.log import said
 from node.mempool import Mempool
 from node.pipeline import MINED, Clock, Pipeline
 from node.storage.schema import SessionRecord
@@ -190,8 +191,8 @@ class Miner:
             await asyncio.sleep(RETRY)
             return
         self._status = replace(self._status, blocks=self._status.blocks + 1)
-        score = seal.score
-        log.info("block_mined", height=header.height, id=str(block.id), loss=score.loss, correct=score.correct)
+        score = said(self._chain.specs[header.task], block.result.score)
+        log.info("block_mined", height=header.height, id=str(block.id), **score)
 
     def _segment_done(self, segment: int, state: Cid) -> None:
         if self._record:

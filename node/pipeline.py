@@ -24,6 +24,7 @@ from deepblock.types import Block, Body, Transaction
 from node.auditor import Auditor
 from node.chain import Chain
 from node.fetch import Fetcher, NotAvailable
+from node.log import said
 from node.mempool import Mempool
 from node.messages import topic_of
 
@@ -131,8 +132,8 @@ class Pipeline:
             height=block.height,
             id=str(block.id),
             miner=str(block.header.miner),
-            loss=block.result.score.loss,
             transactions=len(body.transactions),
+            **said(self._chain.specs[block.header.task], block.result.score),
             way=origin.way,
             head=self._chain.head.id == block.id,
             ms=round(1000 * (time.perf_counter() - began)),
@@ -171,6 +172,7 @@ class Pipeline:
         """Returns the transactions that a reorganisation put back into the pool: the others may not know them."""
         switch = self._chain.commit(block, body, delta)
         if switch is None:
+            self._alarm_if_too_deep(block.id)
             return []
         undone = self._transactions(switch.undo[::-1])
         self._mempool.follow(undone, self._transactions(switch.apply), self._chain.state())
@@ -180,6 +182,17 @@ class Pipeline:
         for listener in self.on_head:
             listener(switch)
         return returned
+
+    def _alarm_if_too_deep(self, block: Cid) -> None:
+        node, head = self._chain.node(block), self._chain.head
+        if node and node.weight > head.weight:
+            log.error(
+                "deep_reorganisation_refused",
+                head=str(head.id),
+                heavier=str(block),
+                finality=self._chain.params.finality,
+                advice="one of the two is not the chain: compare with others; to take the heavier one, fetch it anew",
+            )
 
     def _transactions(self, blocks: tuple[Cid, ...]) -> list[Transaction]:
         found: list[Transaction] = []

@@ -68,7 +68,7 @@ class Door:
     async def start(self) -> None:
         """Raises ListenError."""
         await self._bridge.start()
-        log.info("p2p_listening", peer_id=self.peer_id, addrs=self.addrs)
+        log.info("p2p_listening", peer_id=self.peer_id, addrs=" ".join(self.addrs))
 
     async def stop(self) -> None:
         self._stopped = True

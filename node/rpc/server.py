@@ -73,7 +73,7 @@ class Server:
             ) from None
         host, port = self._runner.addresses[0][:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        log.info("rpc_listening", url=url)
+        log.debug("rpc_listening", url=url)
         return url
 
     async def stop(self) -> None:
