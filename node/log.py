@@ -29,7 +29,7 @@ _ROOT: Final = "deepblock"
 PHRASES: Final[Mapping[str, str]] = {
     "p2p_listening": "peers reach this node at {addrs}",
     "node_started": "this is a node of {network} at height {height}; JSON-RPC at {rpc}",
-    "block": "block {height} by {miner}: held-out loss {loss:.4f}, {correct} of {examples} right, checked in {ms} ms",
+    "block": "block {height} by {miner}: held-out loss {loss:.4f}, {correct} of {examples} right, {ms} ms",
     "block_mined": "mined block {height}: held-out loss {loss:.4f}, {correct} of {examples} right",
     "reward": "earned {dbk} DBK with block {height}",
     "reorganisation": "switched to a heavier chain: {undone} blocks undone, {applied} applied",
