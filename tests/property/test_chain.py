@@ -1,0 +1,243 @@
+"""Random transfers, blocks, forks, reorganisations and crashes on a real LevelDB.
+
+The blocks' training is nobody's: `commit` takes what the pipeline has checked, and does not look at tickets.
+"""
+
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from consensus.errors import InvalidTransaction
+from consensus.state import Payouts, State
+from consensus.template import genesis_state
+from consensus.transaction import apply_transaction
+from consensus.transition import apply_block
+from deepblock.cid import Cid
+from deepblock.codec import decode
+from deepblock.types import Account, Block, Body, Transaction
+from node.chain import Chain
+from node.mempool import Mempool
+from node.storage import schema
+from node.storage.database import Database
+from tests.unit.consensus.parts import ALICE, BOB, CAROL, PARAMS, transfer
+from tests.unit.consensus.test_state_tree import reference
+from tests.unit.node.chain_parts import block_on, contents
+
+SMALL = replace(PARAMS, maturity=1, finality=4, halving=5)
+WALLETS = (ALICE, BOB, CAROL)
+WHO = st.integers(0, 2)
+
+
+class Chains(RuleBasedStateMachine):
+    """A chain and its pool, and beside them every block and body that was ever made."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.database = Database(self.folder / "chain")
+        self.chain = Chain(self.database, SMALL)
+        self.pool = Mempool(SMALL, self.chain.network)
+        self.blocks: dict[Cid, tuple[Block, Body]] = {}
+        self.order = [self.chain.network]
+        for miner in (0, 1, 2, 0):  # who has mined can pay
+            self.commit(*self.made(self.chain.head.id, (), miner, 10))
+
+    def teardown(self) -> None:
+        self.database.close()
+        shutil.rmtree(self.folder)
+
+    # --- what can happen -------------------------------------------------------------------------------------
+
+    @rule(
+        transfers=st.lists(
+            st.tuples(WHO, WHO, st.integers(0, 10**9) | st.just(10**10)), min_size=1, max_size=4
+        )
+    )
+    def somebody_sends(self, transfers: list[tuple[int, int, int]]) -> None:
+        for sender, receiver, amount in transfers:
+            wallet, state = WALLETS[sender], self.chain.state()
+            nonce = self.pool.next_nonce(wallet.address, state)
+            transaction = transfer(
+                wallet, WALLETS[receiver].address, amount, nonce, network=self.chain.network
+            )
+            try:
+                self.pool.add(transaction, state)
+            except InvalidTransaction:
+                assert transaction not in self.pool.pending()
+            else:
+                assert self.pool.pending()[-1] == transaction
+
+    @rule(miner=WHO, seconds=st.integers(1, 30))
+    def a_block_on_the_head(self, miner: int, seconds: int) -> None:
+        chosen = self.pool.choose(self.chain.state())
+        self.commit(*self.made(self.chain.head.id, chosen, miner, seconds))
+
+    @rule(miner=WHO, seconds=st.integers(-30, 10), back=st.integers(0, 6), data=st.data())
+    def a_block_on_another(self, miner: int, seconds: int, back: int, data: st.DataObject) -> None:
+        parent = self.order[-1 - back % len(self.order)]
+        self.commit(*self.made(parent, self.drawn(parent, data), miner, seconds))
+
+    @rule(miner=WHO, back=st.integers(1, 5), data=st.data())
+    def a_branch_overtakes(self, miner: int, back: int, data: st.DataObject) -> None:
+        """From `back` blocks below the head on; from too deep it never does, however heavy."""
+        old = self.chain.head
+        parent = ([self.chain.network, *self.way_to(old.id)])[-1 - back :][0]
+        depth = old.height - self.chain.tree.nodes[parent].height
+        transactions = self.drawn(parent, data)
+        while self.weight(parent) <= old.weight:
+            block, body = self.made(parent, transactions, miner, -20)
+            self.commit(block, body)
+            parent, transactions = block.id, ()
+        assert (self.chain.head.id == parent) is (depth <= SMALL.finality)
+
+    @rule()
+    def a_restart(self) -> None:
+        before, head = contents(self.database), self.chain.head
+        self.database.close()
+        self.database = Database(self.folder / "chain")
+        self.chain = Chain(self.database, SMALL)
+        assert contents(self.database) == before
+        assert self.chain.head == head
+
+    @rule(cut=st.integers(0, 400))
+    def a_power_cut(self, cut: int) -> None:
+        """A commit of which the disk has all but the last bytes: it never happened, or it did, wholly."""
+        before, nodes = contents(self.database), set(self.chain.tree.nodes)
+        self.commit(*self.made(self.chain.head.id, (), 0, 10))
+        after, crashed = contents(self.database), self.folder / "crashed"
+        shutil.copytree(self.folder / "chain", crashed)
+        log = max(crashed.glob("*.log"), key=lambda path: path.name)
+        with log.open("r+b") as file:
+            file.truncate(max(0, log.stat().st_size - cut))
+        with Database(crashed) as database:
+            found = contents(database)
+            assert found == (before if cut else after)
+            chain = Chain(database, SMALL)
+            assert set(chain.tree.nodes) == (nodes if cut else set(self.chain.tree.nodes))
+        shutil.rmtree(crashed)
+
+    # --- what is always true ---------------------------------------------------------------------------------
+
+    @invariant()
+    def the_state_is_that_of_a_replay(self) -> None:
+        stored = dict(self.database.items(schema.STATE))
+        assert stored == self.replayed(self.chain.head.id)
+        assert self.chain.head.state_root == reference(stored)
+
+    @invariant()
+    def no_money_appears_or_is_lost(self) -> None:
+        stored = dict(self.database.items(schema.STATE))
+        balances = sum(decode(Account, data).balance for key, data in stored.items() if key[:1] == b"a")
+        waiting = sum(
+            payout.amount
+            for key, data in stored.items()
+            if key[:1] == b"p"
+            for payout in decode(Payouts, data).items
+        )
+        assert balances + waiting == State(stored.get).supply().issued
+
+    @invariant()
+    def the_index_is_that_of_the_heads_chain(self) -> None:
+        chain = self.way_to(self.chain.head.id)
+        heights = dict(self.database.items(schema.HEIGHT))
+        assert list(heights.values()) == [self.chain.network, *chain]
+        placed = {
+            transaction.id: (block, self.blocks[block][0].height, index)
+            for block in chain
+            for index, transaction in enumerate(self.blocks[block][1].transactions)
+        }
+        assert {Cid(key) for key, _ in self.database.items(schema.TRANSACTION)} == set(placed)
+        assert all(self.chain.locate(transaction) == place for transaction, place in placed.items())
+
+    @invariant()
+    def what_waits_could_be_in_the_next_block(self) -> None:
+        state = self.chain.state()
+        for transaction in self.pool.pending():
+            apply_transaction(state, transaction)
+            assert self.chain.locate(transaction.id) is None
+
+    # --- how -------------------------------------------------------------------------------------------------
+
+    def drawn(self, parent: Cid, data: st.DataObject) -> tuple[Transaction, ...]:
+        """Transfers that suit a block on `parent`, some of them the pool's or another branch's."""
+        known = {t.id: t for _, body in self.blocks.values() for t in body.transactions}
+        known.update({t.id: t for t in self.pool.pending()})
+        state, fitting = self.chain.state(parent), []
+        wanted = data.draw(st.sets(st.sampled_from(sorted(known)), max_size=3)) if known else set()
+        for transaction in sorted((known[cid] for cid in wanted), key=lambda t: t.payload.nonce):
+            try:
+                apply_transaction(state, transaction)
+            except InvalidTransaction:
+                continue
+            fitting.append(transaction)
+        return tuple(fitting)
+
+    def made(
+        self, parent: Cid, transactions: tuple[Transaction, ...], miner: int, seconds: int
+    ) -> tuple[Block, Body]:
+        address, nonce = WALLETS[miner].address, len(self.order)
+        return block_on(self.chain, parent, transactions, address, nonce, seconds)
+
+    def commit(self, block: Block, body: Body) -> None:
+        """As the pipeline does it; and the head is where a plain look at all chains says."""
+        parent, old = block.header.parent, self.chain.head
+        state = self.chain.state(parent)
+        apply_block(SMALL, state, block, body)
+        switch = self.chain.commit(block, body, state.delta())
+        self.blocks[block.id] = (block, body)
+        self.order.append(block.id)
+
+        ours, theirs = self.way_to(old.id), self.way_to(block.id)
+        undone = [cid for cid in ours if cid not in theirs]
+        heavier = self.weight(block.id) > self.weight(old.id)
+        if not heavier or len(undone) > SMALL.finality:
+            assert switch is None
+            assert self.chain.head == old
+            return
+        assert switch is not None
+        assert self.chain.head.id == block.id
+        assert list(switch.undo) == undone[::-1]
+        assert list(switch.apply) == [cid for cid in theirs if cid not in ours]
+        back = [transaction for cid in undone for transaction in self.blocks[cid][1].transactions]
+        gone = [transaction for cid in switch.apply for transaction in self.blocks[cid][1].transactions]
+        self.pool.follow(back, gone, self.chain.state())
+        self.undone_transfers_wait_again(back, {transaction.id for transaction in gone})
+
+    def undone_transfers_wait_again(self, back: list[Transaction], gone: set[Cid]) -> None:
+        """Those that the new chain has not, and allows in the order of the old one."""
+        state = self.chain.state()
+        for transaction in back:
+            try:
+                apply_transaction(state, transaction)
+            except InvalidTransaction:
+                continue
+            assert transaction.id not in gone
+            assert self.pool.get(transaction.id) == transaction
+
+    def way_to(self, block: Cid) -> list[Cid]:
+        way: list[Cid] = []
+        while block in self.blocks:
+            way.append(block)
+            block = self.blocks[block][0].header.parent
+        return way[::-1]
+
+    def weight(self, block: Cid) -> int:
+        return sum(self.blocks[cid][0].header.difficulty for cid in self.way_to(block))
+
+    def replayed(self, block: Cid) -> dict[bytes, bytes]:
+        """The state after a block, from the genesis on, in memory."""
+        stored: dict[bytes, bytes] = {}
+        state = State(stored.get)
+        genesis_state(SMALL, state)
+        for cid in self.way_to(block):
+            apply_block(SMALL, state, *self.blocks[cid])
+        return {change.key: change.new for change in state.delta().changes if change.new is not None}
+
+
+TestChains = Chains.TestCase
+TestChains.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
