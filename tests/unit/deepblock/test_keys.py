@@ -28,6 +28,45 @@ def test_the_cases_cover_what_libraries_disagree_on():
     assert sum("mixed" in case["case"] and case["valid"] for case in CASES) == 2
 
 
+class Credulous:
+    """A library that takes every signature by every key."""
+
+    @classmethod
+    def from_public_bytes(cls, key):
+        return cls()
+
+    def verify(self, signature, message):
+        pass
+
+
+L = 2**252 + 27742317777372353535851937790883648493
+P = 2**255 - 19
+
+
+@pytest.mark.parametrize(
+    ("key", "r", "s", "verdict"),
+    [
+        (3, 3, 0, True),
+        (3, 3, L - 1, True),
+        (3, 3, L, False),
+        (3, 3, 2**256 - 1, False),
+        (P - 2, P - 2, 1, True),
+        (P, 3, 1, False),
+        (P + 3, 3, 1, False),
+        (3, P + 3, 1, False),
+        (3, 2**255 - 1, 1, False),
+        (1, 3, 1, False),
+        (3, 0, 1, False),
+        (3, P - 1, 1, False),
+    ],
+)
+@pytest.mark.parametrize("sign", [0, 1 << 255])
+def test_the_rule_does_not_depend_on_what_a_library_happens_to_do(monkeypatch, key, r, s, verdict, sign):
+    monkeypatch.setattr("deepblock.keys.Ed25519PublicKey", Credulous)
+    signature = (r | sign).to_bytes(32, "little") + s.to_bytes(32, "little")
+    assert verify((key | sign).to_bytes(32, "little"), signature, b"message") is verdict
+
+
 def test_the_key_of_a_secret_is_that_of_rfc_8032():
     wallet = Wallet(bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"))
     assert str(wallet.key) == "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
