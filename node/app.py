@@ -81,7 +81,7 @@ class App:
         self.auditor = Auditor(self.chain, self.jobs, self.fetcher, self.blobs, self.data, draw)
         self.pipeline = Pipeline(self.chain, self.mempool, self.fetcher, self.auditor, self._publish, time.time)
         self.sync = Sync(
-            self.chain, self.pipeline, self.fetcher, self.auditor, self.door, self.peers, self.service,
+            self.chain, self.pipeline, self.fetcher, self.door, self.peers, self.service,
             alone=not config.bootstrap,
         )  # fmt: skip
         self.miner = Miner(
