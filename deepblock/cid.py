@@ -51,7 +51,7 @@ class Cid(bytes):
         return self[1]
 
     def __str__(self) -> str:
-        return libipld.encode_cid(self)  # type: ignore[no-any-return]
+        return libipld.encode_cid(self)
 
     def __repr__(self) -> str:
         return f"Cid({self})"

@@ -79,7 +79,9 @@ class App:
         self.data = TaskData(self.chain, self.blobs, self.fetcher)
         draw = random.SystemRandom().randrange
         self.auditor = Auditor(self.chain, self.jobs, self.fetcher, self.blobs, self.data, draw)
-        self.pipeline = Pipeline(self.chain, self.mempool, self.fetcher, self.auditor, self._publish, time.time)
+        self.pipeline = Pipeline(
+            self.chain, self.mempool, self.fetcher, self.auditor, self._publish, time.time
+        )
         self.sync = Sync(
             self.chain, self.pipeline, self.fetcher, self.door, self.peers, self.service,
             alone=not config.bootstrap,
@@ -125,7 +127,12 @@ class App:
         await self.door.start()
         url = await self.server.start()
         self.service.own = tuple(self.door.addrs)
-        facts = {"pid": os.getpid(), "rpc": url, "multiaddrs": self.door.addrs, "network": str(self.chain.network)}
+        facts = {
+            "pid": os.getpid(),
+            "rpc": url,
+            "multiaddrs": self.door.addrs,
+            "network": str(self.chain.network),
+        }
         _write_atomically(node_file, json.dumps(facts, indent=2) + "\n")
         log.info("node_started", network=self.chain.params.name, height=self.chain.head.height, rpc=url)
 

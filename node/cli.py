@@ -63,7 +63,9 @@ def _init(config: NodeConfig) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="deepblock-node", description="A DeepBlock node: trains, checks, serves.")
+    parser = argparse.ArgumentParser(
+        prog="deepblock-node", description="A DeepBlock node: trains, checks, serves."
+    )
     parser.add_argument("--version", action="version", version=f"deepblock-node {deepblock.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     run = commands.add_parser("run", help="run the node (the default)")
@@ -82,7 +84,11 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         if name in ("mine", "log_json"):
             options |= {"action": argparse.BooleanOptionalAction}
         elif isinstance(field.default, tuple):
-            options |= {"action": "extend", "nargs": "+", "metavar": "NAME" if name == "rpc_hosts" else "MULTIADDR"}
+            options |= {
+                "action": "extend",
+                "nargs": "+",
+                "metavar": "NAME" if name == "rpc_hosts" else "MULTIADDR",
+            }
         elif name == "data_dir":
             options |= {"type": Path, "metavar": "DIR"}
         elif isinstance(field.default, int):

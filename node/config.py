@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from consensus.params import Params
-from deepblock.spec import SpecError, check_bounds
+from consensus.params import Params, check_params
 from deepblock.types import Address
 from node.errors import StartError
 
@@ -69,13 +68,14 @@ def load_params(network: str) -> Params:
     elif path.is_file():
         text, name = path.read_text(), network
     else:
-        known = sorted(item.name[:-5] for item in resources.files("configs").iterdir() if item.name.endswith(".json"))
+        known = sorted(
+            item.name[:-5] for item in resources.files("configs").iterdir() if item.name.endswith(".json")
+        )
         raise StartError(f"--network {network}: neither a file nor one of {', '.join(known)}")
     try:
         params = TypeAdapter(Params).validate_python(json.loads(text))
-        for spec in params.base_tasks:
-            check_bounds(spec, params.min_train)
-    except (ValueError, SpecError) as error:
+        check_params(params)
+    except ValueError as error:
         raise StartError(f"{name} is not a network preset: {error}") from None
     return params
 

@@ -75,7 +75,11 @@ SCREEN: Final = Screen()
 
 def said(spec: TaskSpec, score: Score) -> dict[str, float | int]:
     """A score as the log shows it. `loss`: mean cross-entropy of an example."""
-    return {"loss": score.loss / (10**6 * spec.n_heldout), "correct": score.correct, "examples": spec.n_heldout}
+    return {
+        "loss": score.loss / (10**6 * spec.n_heldout),
+        "correct": score.correct,
+        "examples": spec.n_heldout,
+    }
 
 
 def configure(data_dir: Path, level: str = "info", as_json: bool = False) -> None:

@@ -13,11 +13,13 @@ import structlog
 from consensus.ensemble import least_loss
 from consensus.errors import InvalidSeal, RuleError
 from consensus.fork_choice import Switch
+from consensus.header import Ancestry
 from consensus.seal import check_states, check_ticket
+from consensus.task import may_fall_back, scheduled
 from consensus.template import candidate
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
-from deepblock.codec import encode
+from deepblock.codec import cid_of, encode
 from deepblock.tensors import file_size, model_manifest
 from deepblock.types import Address, Block, Body, Result, Seal
 from node.chain import Chain
@@ -108,9 +110,17 @@ class Miner:
         below = self._chain.ancestry(self._chain.head.id)
         body = Body(self._mempool.choose(self._chain.state()))
         self._nonce += 1
-        chain, address = self._chain, self._status.address
-        header = candidate(chain.params, chain.network, below, body.cid, address, self._nonce, int(self._clock()))
+        chain, address, now = self._chain, self._status.address, int(self._clock())
+        task = self._task(below, now)
+        header = candidate(chain.params, chain.network, below, body.cid, address, self._nonce, now, task)
         return SessionRecord(header, body)
+
+    def _task(self, below: Ancestry, now: int) -> Cid:
+        """The scheduled one; base task 0 where its data cannot be had and the chain has stood still for long."""
+        params = self._chain.params
+        task, fallback = scheduled(params, below.height + 1), cid_of(params.base_tasks[0])
+        stuck = not self._data.at_hand(task) and self._data.at_hand(fallback)
+        return fallback if stuck and may_fall_back(params, now, below.timestamps[0]) else task
 
     def _resumable(self) -> SessionRecord | None:
         """The session that a crash interrupted, if its block could still be the next."""

@@ -42,7 +42,9 @@ BAN_TIME = 3_600.0
 HALF_LIFE = 600.0
 """Seconds in which a score halves: an honest node's rare mistakes never add up."""
 
-ADDRESS = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/[^/]{1,255}/tcp/\d{1,5}/p2p/(?P<id>[1-9A-HJ-NP-Za-km-z]{40,64})")
+ADDRESS = re.compile(
+    r"/(ip4|ip6|dns|dns4|dns6)/[^/]{1,255}/tcp/\d{1,5}/p2p/(?P<id>[1-9A-HJ-NP-Za-km-z]{40,64})"
+)
 
 
 @dataclass(slots=True)

@@ -64,7 +64,9 @@ def test_a_session_goes_on_from_its_last_finished_segment(tmp_path: Path) -> Non
             )  # fmt: skip
             node.kill()
             node.start("--mine")
-            resumed = [event for event in node.events("session_resumed") if event["segment"] >= status["segment"] - 1]
+            resumed = [
+                event for event in node.events("session_resumed") if event["segment"] >= status["segment"] - 1
+            ]
             node.kill()
             if resumed:
                 return

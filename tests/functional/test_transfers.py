@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from deepblock.cid import Cid, cid_of_block
 from deepblock.client import RpcError
 from deepblock.keys import Wallet
 from deepblock.types import DBK, Address, Signature, Transaction, Transfer
-from pydantic import TypeAdapter
 from tests.functional.nodes import Node, running, same_head, wait_for
 
 
