@@ -152,12 +152,13 @@ class Blockstore:
 
     def _write(self, file: Path, data: bytes) -> None:
         """Aside, onto the disk, then into place, and that onto the disk too."""
+        self._unfinished.mkdir(parents=True, exist_ok=True)  # somebody may have emptied the folder meanwhile
         handle, unfinished = tempfile.mkstemp(dir=self._unfinished)
         with open(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(handle)
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         os.replace(unfinished, file)
         folder = os.open(file.parent, os.O_RDONLY)
         try:

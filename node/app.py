@@ -20,6 +20,7 @@ from node.errors import StartError
 from node.fetch import Fetcher
 from node.gossip import Ears, validators
 from node.jobs.dispatcher import Jobs
+from node.jobs.errors import DeviceUnusable
 from node.mempool import Mempool
 from node.miner import Miner
 from node.p2p.door import Door
@@ -123,6 +124,11 @@ class App:
 
     async def _start(self, node_file: Path) -> None:
         self.data.unpack_embedded()
+        if self.config.device != "cpu":
+            try:
+                await self.jobs.check_device()
+            except DeviceUnusable as error:
+                raise StartError(str(error)) from None
         await self.jobs.start()
         await self.door.start()
         url = await self.server.start()

@@ -30,6 +30,7 @@ from node.jobs.messages import SessionProgress
 from node.log import said
 from node.mempool import Mempool
 from node.pipeline import MINED, Clock, Pipeline
+from node.restore import Restorer
 from node.storage.schema import SessionRecord
 from node.tasks import TaskData
 
@@ -71,6 +72,7 @@ class Miner:
         self._blobs = blobs
         self._fetcher = fetcher
         self._data = data
+        self._restorer = Restorer(chain, jobs, blobs)
         self._clock = clock
         self._nonce = random.getrandbits(48)
         self._record: SessionRecord | None = None
@@ -91,7 +93,8 @@ class Miner:
                 await self._prepare(record)
                 await self._mine(record)
             except NotAvailable as error:
-                log.warning("mining_waits", reason=f"{error}; `deepblock data import` can bring it")
+                name = self._chain.specs[record.header.task].name if record else "the task"
+                log.warning("mining_waits", reason=f"the data of {name} is not here: {error}")
                 await asyncio.sleep(RETRY)
             except JobError as error:
                 log.error("session_failed", reason=str(error))
@@ -141,7 +144,10 @@ class Miner:
         task = record.header.task
         await self._data.ensure(task)
         if model := self._chain.state().task(task).model:
-            await self._fetcher.file(model, file_size(model_manifest(self._chain.specs[task])))
+            try:
+                await self._fetcher.file(model, file_size(model_manifest(self._chain.specs[task])))
+            except NotAvailable:
+                await self._restorer.model(task, model)
 
     async def _mine(self, record: SessionRecord) -> None:
         header = record.header

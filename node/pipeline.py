@@ -105,9 +105,14 @@ class Pipeline:
         task = self._running.get(block.id)
         if task is None:
             task = self._running[block.id] = asyncio.ensure_future(self._take(block, origin, body))
-            task.add_done_callback(lambda done: self._running.pop(block.id, None))
+            task.add_done_callback(lambda done: self._ended(block.id, done))
         await asyncio.shield(task)
         return block
+
+    def _ended(self, block: Cid, task: asyncio.Task[None]) -> None:
+        del self._running[block]
+        if not task.cancelled():
+            task.exception()  # seen, even where whoever waited for it has gone
 
     async def _take(self, block: Block, origin: Origin, body: Body | None) -> None:
         if self._chain.node(block.id):

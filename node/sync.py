@@ -55,7 +55,8 @@ class Unconnected(Invalid):
 
 @dataclass(frozen=True, slots=True)
 class SyncStatus:
-    """`state`: starting, syncing or synced. `target`: the best height that a peer has told."""
+    """`state`: starting, syncing, synced, or alone (no peer: a chain of one's own, until another comes).
+    `target`: the best height that a peer has told."""
 
     state: str
     height: int
@@ -83,7 +84,10 @@ class Sync:
 
     def status(self) -> SyncStatus:
         target = max([self._chain.head.height, *(status.height for status in self._known.values())])
-        state = "synced" if self.ready.is_set() else "syncing" if self._known else "starting"
+        if not self._known:
+            state = "alone" if self.ready.is_set() else "starting"
+        else:
+            state = "synced" if self.ready.is_set() else "syncing"
         return SyncStatus(state, self._chain.head.height, target)
 
     def peer_up(self, peer: str) -> None:

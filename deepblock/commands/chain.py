@@ -26,7 +26,7 @@ def status(context: Context, options: Namespace) -> int:
     account = client.state_get_account(miner.address)
     found = Status(client.node_info(), client.chain_head(), miner, account)
     node, head = found.node, found.head
-    where = "" if node.sync.state == "synced" else f" ({node.sync.height} of {node.sync.target})"
+    where = "" if node.sync.state in ("synced", "alone") else f" ({node.sync.height} of {node.sync.target})"
     rows = [
         (
             "network",
