@@ -12,6 +12,7 @@ import structlog
 
 import deepblock
 from deepblock.blockstore import Blockstore
+from deepblock.disk import write_whole
 from deepblock.keys import Wallet
 from node.auditor import Auditor
 from node.chain import Chain
@@ -139,7 +140,7 @@ class App:
             "multiaddrs": self.door.addrs,
             "network": str(self.chain.network),
         }
-        _write_atomically(node_file, json.dumps(facts, indent=2) + "\n")
+        write_whole(node_file, json.dumps(facts, indent=2).encode() + b"\n")
         log.info("node_started", network=self.chain.params.name, height=self.chain.head.height, rpc=url)
 
     async def _publish(self, topic: str, data: bytes) -> None:
@@ -152,15 +153,8 @@ class App:
 def _node_key(path: Path) -> bytes:
     """32 bytes of Ed25519 secret: who this node is to its peers. Made on first use; holds no money."""
     if not path.exists():
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-            file.write(os.urandom(32))
+        write_whole(path, os.urandom(32), mode=0o600, over=False)
     key = path.read_bytes()
     if len(key) != 32:
         raise StartError(f"{path} is not a node key of 32 bytes; delete it, and the node makes a new one")
     return key
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    aside = path.with_suffix(".new")
-    aside.write_text(text)
-    os.replace(aside, path)

@@ -1,6 +1,8 @@
 """Keys: the rule for signatures, against cases on which libraries disagree, and the wallet file."""
 
+import errno
 import json
+import os
 import stat
 from dataclasses import fields, replace
 from pathlib import Path
@@ -116,6 +118,20 @@ def test_a_wallet_is_never_overwritten(tmp_path):
     with pytest.raises(WalletError, match="not a wallet file"):
         Wallet.load_or_new(path)
     assert path.read_text() == "my money"
+
+
+def test_a_disk_that_is_full_leaves_no_wallet_in_the_way(tmp_path, monkeypatch):
+    path = tmp_path / "wallet.json"
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr("os.fsync", full)
+        with pytest.raises(WalletError, match=r"cannot write a wallet to .*wallet\.json: No space left"):
+            Wallet.load_or_new(path)
+    assert list(tmp_path.iterdir()) == []
+    assert Wallet.load_or_new(path) == Wallet.load(path)
 
 
 def test_a_secret_does_not_show():
