@@ -44,7 +44,7 @@ def test_a_transfer_shows_on_every_node_and_false_ones_are_refused_with_a_reason
         refused = {
             "nonce": replace(good, nonce=0),
             "network": replace(good, network=cid_of_block(b"another")),
-            "motes": replace(good, amount=10**15),
+            "can spend": replace(good, amount=10**15),
             "fee": replace(good, fee=1),
         }
         for reason, payload in refused.items():

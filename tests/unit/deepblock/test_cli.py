@@ -129,7 +129,7 @@ def test_the_fee_covers_its_own_bytes(tmp_path, rate):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["send", BOB, "1"], "can spend 0 motes"),
+        (["send", BOB, "1"], "can spend 0 DBK"),
         (["send", BOB, "1e3"], "not an amount of DBK"),
         (["send", BOB, "0.123456789"], "at most 8 decimals"),
         (["send", "dbk1nobody", "1"], "not an address"),

@@ -73,7 +73,7 @@ def test_a_transaction_goes_out_and_is_found(parts, client):
 
 
 def test_a_refusal_carries_code_sentence_and_data(parts, client):
-    with pytest.raises(RpcError, match="can spend 0 motes") as refused:
+    with pytest.raises(RpcError, match="can spend 0 DBK") as refused:
         client.tx_send(parts.transfer(BOB, DBK))
     assert refused.value.code == api.REFUSED
     assert refused.value.data["rule"] == "CannotPay"
