@@ -14,7 +14,7 @@ from deepblock.types import DBK, Body
 from node.chain import Chain
 from node.errors import StartError
 from node.storage import schema
-from node.storage.database import Database
+from node.storage.database import Database, DatabaseCorrupt
 from node.storage.schema import SessionRecord
 from tests.unit.consensus.parts import ALICE, BOB, CAROL, FIRST, FLOOR, NETWORK, PARAMS, named, transfer
 from tests.unit.node.chain_parts import block_on, contents, extend, open_chain
@@ -249,8 +249,19 @@ def test_another_format_is_refused(tmp_path):
     database.close()
     with Database(tmp_path / "chain") as database:
         database._db.put(schema.META_FORMAT, b"0")
-        with pytest.raises(StartError, match="has format b'0', this program reads b'1'"):
+        with pytest.raises(StartError, match="has format 0, this program reads 1; start with another"):
             Chain(database, PARAMS)
+
+
+@pytest.mark.parametrize("key", [schema.META_FORMAT, schema.META_NETWORK, schema.META_HEAD])
+def test_a_chain_that_lost_a_key_is_damaged_and_not_begun_anew(tmp_path, key):
+    _, database = open_chain(tmp_path)
+    database._db.delete(key)
+    before = contents(database)
+    with pytest.raises(DatabaseCorrupt, match="is damaged .*; move that folder away: the node fetches"):
+        Chain(database, PARAMS)
+    assert contents(database) == before
+    database.close()
 
 
 def test_an_empty_delta_keeps_the_root(chain):

@@ -76,7 +76,9 @@ def test_a_request_is_bounded(url):
     assert json.loads(body)["error"]["code"] == -32600
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(json.dumps(HEAD).encode())])
+@pytest.mark.parametrize(
+    "body", [b"no gzip", gzip.compress(json.dumps(HEAD).encode())], ids=["no gzip", "gzip"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_compressed_request_is_refused_in_a_sentence(url, caplog, method, body):
     headers = {"Host": "localhost", "Content-Encoding": "gzip", "Content-Length": str(len(body))}
