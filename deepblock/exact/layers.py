@@ -1,4 +1,6 @@
-"""Layers, forward and backward (exact: Layers). Tensors are float32 [N, features] or [N, channels, height, width].
+"""Layers, forward and backward (exact: Layers).
+
+Tensors are float32 [N, features], [N, channels, height, width] or [N, tokens, features].
 
 A layer's `forward` gives its output and what `backward` needs; `backward` takes the loss's gradient with respect
 to the output, writes those of its parameters, and gives that with respect to the input if it `needs_input`.
@@ -37,7 +39,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """y = x ⊗ Wᵀ + b, with W [out, in]. dW = dyᵀ ⊗ x, db = Sum dy over examples, dx = dy ⊗ W."""
+    """y = x ⊗ Wᵀ + b, with W [out, in]. dW = dyᵀ ⊗ x, db = Sum dy over examples, dx = dy ⊗ W.
+
+    x is [N, in], or [N, tokens, in] with each token as an example of its own, but for the grids.
+    """
 
     weight: Parameter
     bias: Parameter
@@ -46,17 +51,20 @@ class Linear:
     def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
         grid = quantise(x, self.bits, per_example)
         weight = quantise(self.weight.value, self.bits)
-        y = rescale(matmul(grid.q, weight.q.T, self.bits), grid.step, weight.step)
+        integers = matmul(grid.q.reshape(-1, x.shape[-1]), weight.q.T, self.bits)
+        y = rescale(integers.view(*x.shape[:-1], -1), grid.step, weight.step)
         return y.add_(self.bias.value), (grid, weight)
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
         x, weight = saved
         dy = quantise(gradient, self.bits)
-        self.weight.gradient.copy_(rescale(matmul(dy.q.T, x.q, self.bits), dy.step, x.step))
-        self.bias.gradient.copy_(exact_sum(gradient, (0,)))
+        rows = dy.q.reshape(-1, gradient.shape[-1])
+        integers = matmul(rows.T, x.q.reshape(-1, x.q.shape[-1]), self.bits)
+        self.weight.gradient.copy_(rescale(integers, dy.step, x.step))
+        self.bias.gradient.copy_(exact_sum(gradient, tuple(range(gradient.dim() - 1))))
         if not needs_input:
             return None
-        return rescale(matmul(dy.q, weight.q, self.bits), dy.step, weight.step)
+        return rescale(matmul(rows, weight.q, self.bits).view(x.q.shape), dy.step, weight.step)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ MICRO: Final = 10**6
 
 
 def score(spec: TaskSpec, files: Files, model: Cid, *, device: str = "cpu", batch: int = 256) -> Score:
-    """Σ round_half_even(10^6 · loss_i) and the number correct, over the held-out split.
+    """Σ round_half_even(10^6 · loss_i) and the number correct, over the labels of the held-out split.
 
     Each example is evaluated on grids of its own, so `batch`, a matter of memory, does not change it. Raises
     Malformed where the model or the split are not files of this task.
