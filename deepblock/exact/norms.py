@@ -39,7 +39,7 @@ def standardise(x: Tensor) -> tuple[Tensor, Tensor]:
     c = q.sub_(q.sum(-1, keepdim=True).div_(count).round_())
     delta = c.sum(-1, keepdim=True).div_(count)
     variance = (c * c).sum(-1, keepdim=True).div_(count).sub_(delta * delta)
-    inverse = (variance * (step * step)).add_(NORM_EPSILON).sqrt_().reciprocal_()
+    inverse = number(1.0, x) / (variance * (step * step)).add_(NORM_EPSILON).sqrt_()
     x_hat = c.sub_(delta).mul_(step * inverse).mul_(2.0**bits).round_().mul_(2.0**-bits)
     return x_hat.float().add_(0.0), inverse
 
