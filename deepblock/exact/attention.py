@@ -25,8 +25,9 @@ from torch import Tensor
 from deepblock.exact.elementwise import exp, quiet_
 from deepblock.exact.grid import Grid, quantise
 from deepblock.exact.layers import Parameter, Saved
-from deepblock.exact.product import check_exact, exact_sum, rescale
+from deepblock.exact.product import exact_sum, rescale
 from deepblock.exact.rows import number, row_sums
+from deepblock.exact.ways import check_exact
 
 
 class _Tape(NamedTuple):

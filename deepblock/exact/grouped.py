@@ -7,7 +7,8 @@ from torch.nn.functional import fold, unfold
 
 from deepblock.exact.grid import quantise
 from deepblock.exact.layers import Parameter, Saved
-from deepblock.exact.product import check_exact, exact_sum, rescale
+from deepblock.exact.product import exact_sum, rescale
+from deepblock.exact.ways import check_exact
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from deepblock.exact.grid import Grid, quantise
 def row_grid(x: Tensor, bits: int) -> Grid:
     """The grid of each row. q: float64 of x's shape; step: [..., 1]. A row with NaN or Inf is all zeros."""
     grid = quantise(x.reshape(-1, x.shape[-1]), bits, per_example=True)
-    return Grid(grid.q.double().view(x.shape), grid.step.double().view(*x.shape[:-1], 1))
+    return Grid(grid.q.double().view(x.shape), torch.as_tensor(grid.step).view(*x.shape[:-1], 1))
 
 
 def row_sums(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from deepblock.cid import Cid
 from deepblock.exact.loss import cross_entropy
 from deepblock.spec import TaskSpec
 from deepblock.training.examples import load_examples
+from deepblock.training.memory import keep_memory
 from deepblock.training.model import Network
 from deepblock.training.state import load_model
 from deepblock.types import Score
@@ -23,6 +24,7 @@ def score(spec: TaskSpec, files: Files, model: Cid, *, device: str = "cpu", batc
     Each example is evaluated on grids of its own, so `batch`, a matter of memory, does not change it. Raises
     Malformed where the model or the split are not files of this task.
     """
+    keep_memory()
     at = torch.device(device)
     network = Network(spec, at)
     network.load(load_model(spec, files, model))

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from deepblock.exact.product import InexactError, exact_sum, matmul
+from deepblock.exact.product import exact_sum, matmul
+from deepblock.exact.ways import InexactError
 
 
 @pytest.mark.parametrize(("terms", "bits"), [(2**23, 16), (2**31, 12)])
