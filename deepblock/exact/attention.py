@@ -27,7 +27,7 @@ from deepblock.exact.grid import Grid, quantise
 from deepblock.exact.layers import Parameter, Saved
 from deepblock.exact.product import exact_sum, rescale
 from deepblock.exact.rows import number, row_sums
-from deepblock.exact.ways import check_exact
+from deepblock.exact.ways import EXACT_IN_FLOAT32, WHOLE_BITS, check_exact
 
 
 class _Tape(NamedTuple):
@@ -56,8 +56,8 @@ class Attention:
         parts = self._apply(inputs, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
         queries, keys, values = (quantise(self._split(part), self.bits, per_example) for part in parts)
         weights = self._weights(queries, keys)
-        totals = weights.sum(-1, keepdim=True)
-        sums = self._product(weights, values.q).mul_(values.step)
+        totals = weights.sum(-1, keepdim=True, dtype=torch.float64)
+        sums = self._product(weights, values.q).double().mul_(values.step)
         joined = self._join(sums.div_(totals).float().add_(0.0))
         out = quantise(joined, self.bits, per_example)
         y = self._apply(out, self.out_proj_weight, self.out_proj_bias)
@@ -85,24 +85,24 @@ class Attention:
         return quiet_(quiet_(by_query.add_(by_key)).add_(by_value))
 
     def _weights(self, queries: Grid, keys: Grid) -> Tensor:
-        """q: float64 integers [N, heads, T, T], 0 where j > i."""
-        scores = self._product(queries.q, keys.q.transpose(-1, -2)).mul_(queries.step * keys.step)
+        """q: integers in float32 [N, heads, T, T], 0 where j > i."""
+        scores = self._product(queries.q, keys.q.transpose(-1, -2)).double().mul_(queries.step * keys.step)
         scores.mul_(self._temperature(scores))
         tokens = scores.shape[-1]
         later = torch.ones(tokens, tokens, dtype=torch.bool, device=scores.device).triu_(1)
         scores.masked_fill_(later, -torch.inf)
         shifted = scores.sub_(scores.amax(-1, keepdim=True))
-        return exp(shifted).mul_(2.0 ** (self.bits - 1) - 1.0).round_().masked_fill_(later, 0.0)
+        return exp(shifted).mul_(2.0 ** (self.bits - 1) - 1.0).round_().float().masked_fill_(later, 0.0)
 
     def _heads_backward(self, d_out: Tensor, tape: _Tape) -> tuple[Tensor, Tensor, Tensor]:
         """dQ, dK, dV of dO; all [N, heads, T, d]."""
         queries, keys, values = tape.heads
         weights, totals = tape.weights, tape.totals
         shares = quantise(d_out.double().div_(totals).float(), self.bits)
-        d_values = self._product(weights.transpose(-1, -2), shares.q).mul_(shares.step).float().add_(0.0)
+        d_values = rescale(self._product(weights.transpose(-1, -2), shares.q), shares.step, 1.0)
 
         outs = quantise(d_out, self.bits)
-        d_weights = self._product(outs.q, values.q.transpose(-1, -2)).mul_(outs.step * values.step)
+        d_weights = self._product(outs.q, values.q.transpose(-1, -2)).double().mul_(outs.step * values.step)
         means = row_sums((weights * d_weights).float()).div_(totals)
         d_scores = (weights / totals).mul_(d_weights.sub_(means)).mul_(self._temperature(d_weights))
         scores = quantise(d_scores.float().add_(0.0), self.bits)
@@ -123,8 +123,11 @@ class Attention:
         return rescale(self._product(dy.q.flatten(0, 1).T, x.q.flatten(0, 1)), dy.step, x.step)
 
     def _product(self, a: Tensor, b: Tensor) -> Tensor:
-        """The integers a · b, of matrices or of batches of them, in float64."""
+        """The integers a · b, of matrices or of batches of them: in float32 where that holds them, else in float64."""
         check_exact(a.shape[-1], self.bits)
+        largest = a.shape[-1] * (2 ** (self.bits - 1) - 1) ** 2
+        if self.bits <= WHOLE_BITS and largest < EXACT_IN_FLOAT32:
+            return a @ b
         return a.double() @ b.double()
 
     def _split(self, x: Tensor) -> Tensor:

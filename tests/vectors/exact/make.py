@@ -1,7 +1,7 @@
 """How the vectors of the residual network and the transformer came to be.
 
-`python -m tests.vectors.exact.make` writes their descriptions, their data (always the same bytes) and their results. The
-others are older than this file. Data come from SHAKE-256, so another implementation can make them too, but has no
+`python -m tests.vectors.exact.make` writes their descriptions, their data (always the same bytes) and their results.
+The others are older than this file. Data come from SHAKE-256, so another implementation can make them too, but has no
 need to: the vectors hold the files.
 """
 
