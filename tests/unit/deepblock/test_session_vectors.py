@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests import gpu_check, session_vectors
+from tests.vectors.exact import session
 
 VECTORS = json.loads(session_vectors.FILE.read_text())
 
@@ -39,6 +40,13 @@ def test_the_gpu_check_tells_a_difference(tmp_path, monkeypatch, capsys):
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith("perceptron: DIFFERENT: correct")
     assert second.endswith("perceptron: equal")
+
+
+def test_the_gpu_check_prints_the_cids_of_the_matrix(monkeypatch, capsys):
+    monkeypatch.setattr(session, "NAMES", ("mlp",))
+    assert gpu_check.check_matrix("cpu")
+    last = session.published("mlp")["result"]["sessions"][-1]["states"][-1]
+    assert capsys.readouterr().out.endswith(f"mlp, {last}: equal\n")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
