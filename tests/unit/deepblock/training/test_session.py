@@ -327,6 +327,51 @@ def test_torch_loads_a_model_as_it_is(files, spec):
     assert math.isclose(float(loss.detach()), result.score.loss / 1e6 / spec.n_heldout, rel_tol=1e-2)
 
 
+class TorchAttention(torch.nn.MultiheadAttention):
+    def forward(self, x):
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        return super().forward(x, x, x, attn_mask=later, need_weights=False)[0]
+
+
+class TorchPositions(torch.nn.Module):
+    def __init__(self, tokens, features):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.empty(tokens, features))
+
+    def forward(self, x):
+        return x + self.weight
+
+
+class TorchResidual(torch.nn.Module):
+    def __init__(self, layers, shortcut=()):
+        super().__init__()
+        self.layers, self.shortcut = torch.nn.Sequential(*layers), torch.nn.Sequential(*shortcut)
+
+    def forward(self, x):
+        return self.layers(x) + self.shortcut(x)
+
+
+def test_torch_loads_a_transformer_as_it_is(files, spec):
+    spec = transformer(files, spec)
+    result = run(Work(spec, SEED, None), files)
+    nn = torch.nn
+    plain = nn.Sequential(
+        nn.Embedding(7, 8),
+        TorchPositions(5, 8),
+        TorchResidual([nn.LayerNorm(8), TorchAttention(8, 2, batch_first=True)]),
+        TorchResidual([nn.LayerNorm(8), nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)]),
+        nn.LayerNorm(8),
+        nn.Linear(8, 7),
+    )
+    average = load_safetensors(files.get_file(result.average, 10**6))
+    plain.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in average.items()})
+    manifest = split_manifest(spec.input_shape, spec.n_heldout, label_shape(spec))
+    heldout = unpack(files.get_file(spec.heldout, 10**6), manifest)
+    inputs, labels = (torch.from_numpy(heldout[name].astype(np.int64)) for name in ("inputs", "labels"))
+    loss = nn.functional.cross_entropy(plain(inputs).flatten(0, 1), labels.flatten())
+    assert math.isclose(float(loss.detach()), result.score.loss / 1e6 / heldout_labels(spec), rel_tol=1e-2)
+
+
 def test_learning_rate_falls_linearly_in_integers(spec):
     rates = [learning_rate(replace(spec, steps=4, lr_high=1000, lr_low=500), step) for step in range(4)]
     assert rates == [1000, 833, 666, 500]
