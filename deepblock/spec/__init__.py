@@ -6,6 +6,7 @@ its files and whether its arithmetic can be exact before it touches the data. No
 
 from deepblock.spec.bounds import MAX_SPLIT_BYTES, check_bounds
 from deepblock.spec.cost import (
+    batch_numbers,
     forward_macs,
     parameter_count,
     segment_macs,
@@ -60,6 +61,7 @@ __all__ = [
     "SpecError",
     "TaskSpec",
     "all_placed",
+    "batch_numbers",
     "check_bounds",
     "forward_macs",
     "heldout_labels",

@@ -261,6 +261,13 @@ def test_the_score_does_not_depend_on_the_evaluation_batch(files, spec):
     assert len({score(spec, files, average, batch=batch) for batch in (1, 4, 256)}) == 1
 
 
+def test_a_score_takes_as_many_examples_at_a_time_as_fit(files, spec, monkeypatch):
+    average = run(Work(spec, SEED, None), files).average
+    expected = score(spec, files, average)
+    monkeypatch.setattr("deepblock.training.score.NUMBERS", 1)
+    assert score(spec, files, average) == expected
+
+
 def test_a_diverged_session_ends_with_a_bad_score(files, spec):
     wild = replace(spec, lr_high=RATE_ONE - 1, lr_low=RATE_ONE - 1, momentum=RATE_ONE - 1, decay=RATE_ONE - 1)
     result = run(Work(wild, SEED, None), files)
