@@ -13,10 +13,10 @@ PIP  := $(BIN)/python -m pip install -qq --disable-pip-version-check
 LOCK := $(PIP) --no-deps --no-build-isolation --only-binary :all: --no-binary python-baseconv,varint
 
 .DEFAULT_GOAL := help
-.PHONY: help install devnet test check format bench gpu-check lock clean
+.PHONY: help install devnet test check format bench exact-matrix gpu-check lock clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed  ## make .venv with everything in it (does nothing when that is up to date)
 
@@ -52,6 +52,9 @@ format: install  ## put the code into its form
 
 bench: install  ## print the table of benchmarks, each with its baseline
 	$(BIN)/python -m tests.bench
+
+exact-matrix: install  ## run the published sessions under a dozen CPU configurations; one different bit fails
+	$(BIN)/python -m tests.exact_matrix
 
 gpu-check: install  ## compare sessions on this machine's GPU with the published vectors
 	$(BIN)/python -m tests.gpu_check

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from consensus.params import Params
 from deepblock.cid import Cid
 from deepblock.codec import I64, U64, cid_of
-from deepblock.spec import TaskSpec, ln_micro
+from deepblock.spec import TaskSpec, heldout_labels, ln_micro
 from deepblock.types import Result, Score
 
 
@@ -42,8 +42,8 @@ def may_fall_back(params: Params, timestamp: int, parent_timestamp: int) -> bool
 
 
 def bar(spec: TaskSpec, task: TaskState) -> int:
-    """L: the loss of the task's model, and before there is one that of guessing, ln(classes) an example."""
-    return task.score.loss if task.score else spec.n_heldout * ln_micro(spec.classes)
+    """L: the loss of the task's model, and before there is one that of guessing, ln(classes) a label."""
+    return task.score.loss if task.score else heldout_labels(spec) * ln_micro(spec.classes)
 
 
 def after_block(spec: TaskSpec, task: TaskState, passed: bool, result: Result) -> TaskState:

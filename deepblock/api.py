@@ -30,7 +30,8 @@ NOT_FOUND: Final = -32001
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """How a model does on its task's held-out split. `loss`: mean cross-entropy an example, nats;
+    """How a model does on its task's held-out split. `loss`: mean cross-entropy, nats; `examples`: how many
+    were predicted, where each token of a text counts as one;
     `loss_sum`: what the rules compare, Σ round_half_even(10^6 · loss)."""
 
     loss: float

@@ -3,7 +3,7 @@
 A split is a canonical safetensors file with exactly two tensors (`deepblock.tensors.split_manifest`):
 
     inputs   U8 [n, *input shape]     what the task's `input_zero` and `input_span` turn into numbers
-    labels   U8 [n]                   0 … classes − 1
+    labels   U8 [n]                   0 … classes − 1; [n, tokens] where the task predicts one for each token
 
 The digits of devnet come with the package. Fashion-MNIST is imported from its four published files.
 """
@@ -35,8 +35,8 @@ def embedded() -> list[bytes]:
 
 
 def pack_split(inputs: Array, labels: Array) -> bytes:
-    """The split file of `inputs` (U8 [n, *input shape]) and `labels` (U8 [n])."""
-    manifest = split_manifest(inputs.shape[1:], len(inputs))
+    """The split file of `inputs` (U8 [n, *input shape]) and `labels` (U8 [n] or [n, tokens])."""
+    manifest = split_manifest(inputs.shape[1:], len(inputs), labels.shape[1:])
     return pack({"inputs": inputs, "labels": labels}, manifest)
 
 

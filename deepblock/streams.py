@@ -31,10 +31,11 @@ def uniform(purpose: str, seed: bytes, name: str, shape: tuple[int, ...]) -> NDA
 def initial(seed: bytes, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Initial values of a parameter: f32(bound · r), with purpose 'init' and bound = f32(sqrt(6 / fan-in)) in float64.
 
-    Fan-in is the product of all dimensions but the first (He et al. 2015, uniform). A bias is zero.
+    Fan-in is the product of all dimensions but the first (He et al. 2015, uniform). A bias is
+    zero, and a weight of one dimension, which is a norm's scale, is one.
     """
     if len(shape) == 1:
-        return np.zeros(shape, np.float32)
+        return np.full(shape, 1.0 if name.endswith("weight") else 0.0, np.float32)
     bound = np.float32(math.sqrt(6.0 / math.prod(shape[1:])))
     return bound * uniform("init", seed, name, shape) + np.float32(0.0)
 

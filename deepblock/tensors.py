@@ -52,9 +52,11 @@ def state_manifest(spec: TaskSpec) -> Manifest:
     return manifest
 
 
-def split_manifest(input_shape: tuple[int, ...], examples: int) -> Manifest:
-    """Of a dataset split: 'inputs' U8 [examples, *input_shape], 'labels' U8 [examples]."""
-    return {"inputs": ("U8", (examples, *input_shape)), "labels": ("U8", (examples,))}
+def split_manifest(
+    input_shape: tuple[int, ...], examples: int, label_shape: tuple[int, ...] = ()
+) -> Manifest:
+    """Of a dataset split: 'inputs' U8 [examples, *input_shape], 'labels' U8 [examples, *label_shape]."""
+    return {"inputs": ("U8", (examples, *input_shape)), "labels": ("U8", (examples, *label_shape))}
 
 
 # --- the format ---------------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def signing_bytes(payload: Transfer) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Of a model on a task's held-out split. `loss`: Σ round_half_even(10^6 · cross-entropy); `correct`: examples."""
+    """Of a model on a task's held-out split. `loss`: Σ round_half_even(10^6 · cross-entropy); `correct`: labels."""
 
     loss: U64
     correct: U32

@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 from structlog.typing import Processor
 
-from deepblock.spec import TaskSpec
+from deepblock.spec import TaskSpec, heldout_labels
 from deepblock.types import Score
 
 LOG_FILE: Final = "node.log"
@@ -74,12 +74,9 @@ SCREEN: Final = Screen()
 
 
 def said(spec: TaskSpec, score: Score) -> dict[str, float | int]:
-    """A score as the log shows it. `loss`: mean cross-entropy of an example."""
-    return {
-        "loss": score.loss / (10**6 * spec.n_heldout),
-        "correct": score.correct,
-        "examples": spec.n_heldout,
-    }
+    """A score as the log shows it. `loss`: mean cross-entropy of an example, or of a token."""
+    labels = heldout_labels(spec)
+    return {"loss": score.loss / (10**6 * labels), "correct": score.correct, "examples": labels}
 
 
 def configure(data_dir: Path, level: str = "info", as_json: bool = False) -> None:

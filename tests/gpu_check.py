@@ -10,6 +10,7 @@ import time
 import torch
 
 from tests import session_vectors
+from tests.vectors.exact import session
 
 
 def check(device: str) -> bool:
@@ -19,12 +20,26 @@ def check(device: str) -> bool:
     for vector in json.loads(session_vectors.FILE.read_text()):
         began = time.perf_counter()
         found = session_vectors.run(vector, files, device)
-        seconds = time.perf_counter() - began
         wrong = [key for key in found if found[key] != vector[key]]
-        verdict = f"DIFFERENT: {', '.join(wrong)}" if wrong else "equal"
-        print(f"{seconds:7.2f} s  {vector['spec']['name']}: {verdict}", flush=True)
-        all_equal &= not wrong
+        all_equal &= _say(vector["spec"]["name"], wrong, began)
     return all_equal
+
+
+def check_matrix(device: str) -> bool:
+    """The four of `make exact-matrix`, with the last state's CID of each."""
+    all_equal = True
+    for name in session.NAMES:
+        began = time.perf_counter()
+        found, wanted = session.run(name, device), session.published(name)["result"]
+        last = found["sessions"][-1]["states"][-1]
+        all_equal &= _say(f"{name}, {last}", [] if found == wanted else ["a CID or a score"], began)
+    return all_equal
+
+
+def _say(what: str, wrong: list[str], began: float) -> bool:
+    verdict = f"DIFFERENT: {', '.join(wrong)}" if wrong else "equal"
+    print(f"{time.perf_counter() - began:7.2f} s  {what}: {verdict}", flush=True)
+    return not wrong
 
 
 def main() -> int:
@@ -37,7 +52,7 @@ def main() -> int:
     results = []
     for index in range(torch.cuda.device_count()):
         print(f"cuda:{index}, {torch.cuda.get_device_name(index)}, torch {torch.__version__}")
-        results.append(check(f"cuda:{index}"))
+        results += [check(f"cuda:{index}"), check_matrix(f"cuda:{index}")]
     print(
         "Every session is equal to the last bit."
         if all(results)

@@ -14,6 +14,7 @@ from deepblock.cid import Cid
 from deepblock.client import BadAnswer, Client, FileCorrupt, FileMissing
 from deepblock.codec import cid_of
 from deepblock.commands.context import CommandError, Context, progress
+from deepblock.spec import heldout_labels
 from deepblock.types import Score, Seal
 
 MAX_THREADS: Final = 256
@@ -134,7 +135,7 @@ def _replay(comparison: Comparison, block: api.BlockInfo, task: api.TaskInfo, th
             on_step=lambda done, total: progress(f"step {done} of {total}"),
             should_stop=lambda: False,
         )
-    seal, examples = block.seal, task.spec.n_heldout
+    seal, examples = block.seal, heldout_labels(task.spec)
     comparison.say("average", seal.average, result.average)
     comparison.say("score", _score(seal.score, examples), _score(result.score, examples))
     segments = tuple(comparison.segments)

@@ -35,3 +35,23 @@ EXP_TERMS: Final = tuple(1.0 / math.factorial(n) for n in range(13, -1, -1))
 
 LOG_TERMS: Final = tuple(1.0 / n for n in range(23, 0, -2))
 """1/23, 1/21, … 1/1."""
+
+NORM_EPSILON: Final = 1e-5
+"""Added to the variance by the norms."""
+
+GELU_REACH: Final = 4.0
+"""Beyond ±4, GELU is ReLU."""
+
+_BUMP: Final = (-477, 17152, -69048, 129121, 11114, -55094)
+"""2^16 times the coefficients of w², w³ … w⁷ of ψ(a) = Φ(−a), where w = 1 − a/4: the best for a·ψ(a), which is within
+2.6·10^-4 everywhere. Their sum is 2^15, so that ψ(0) is ½."""
+
+GELU_TERMS: Final = tuple(term / 2**16 for term in reversed(_BUMP))
+"""Of w⁷, w⁶ … w²."""
+
+GELU_SLOPE_TERMS: Final = tuple(
+    (power + 1) * (term - after) / 2**16
+    for power, term, after in reversed([*zip(range(1, 8), (0, *_BUMP), (*_BUMP, 0), strict=True)])
+)
+"""Of w⁷, w⁶ … w in the derivative of a·ψ(a): as a = 4·(1 − w), it is ψ − (1 − w)·dψ/dw, and so the coefficient of wᵏ is
+(k+1)·(ψ_k − ψ_{k+1})."""

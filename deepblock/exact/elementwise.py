@@ -56,6 +56,11 @@ def _power_of_two(exponent: Tensor) -> Tensor:
     return (exponent + 1023).bitwise_left_shift_(52).view(torch.float64)
 
 
+def quiet_(x: Tensor) -> Tensor:
+    """NaN, which only Inf − Inf or Inf · 0 can make, becomes +0, and so does −0; in place. Inf stays."""
+    return x.nan_to_num_(0.0, torch.inf, -torch.inf).add_(0.0)
+
+
 def settle_(x: Tensor) -> Tensor:
     """Clamps to ±LIMIT and sets |x| < TINY (and so −0) to +0, in place. Inf becomes LIMIT; NaN cannot come here."""
     x.clamp_(-LIMIT, LIMIT)

@@ -1,9 +1,13 @@
 """Grid: a tensor as integers times a power of two (exact: Grid)."""
 
+import math
 from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
+
+SMALLEST: Final = 2.0**-40
+"""A tensor whose magnitudes are all below is all zeros."""
 
 _SMALLEST: Final = 127 - 40
 """Exponent field (e + 127, in bits 23 … 30) of 2^-40 in float32."""
@@ -15,12 +19,12 @@ _LARGEST: Final = 254
 class Grid(NamedTuple):
     """q · step is the tensor as products see it.
 
-    `q`: float64 integers with |q| ≤ 2^(bits−1) − 1. `step`: float64, a power of two (1/s in exact.md): of shape
-    () for the tensor, or (N, 1, …) with one for each example.
+    `q`: integers in float32, |q| ≤ 2^(bits−1) − 1. `step`: a power of two (1/s in exact.md): a float; or, where the
+    host should not wait for the device or each example has its own, float64 of shape () or (N, 1, …).
     """
 
     q: Tensor
-    step: Tensor
+    step: Tensor | float
 
 
 def quantise(x: Tensor, bits: int, per_example: bool = False) -> Grid:
@@ -29,19 +33,34 @@ def quantise(x: Tensor, bits: int, per_example: bool = False) -> Grid:
     e is the exponent of max|x|, so max|x| < 2^e; with `per_example` each x[i] has its own. Where max|x| < 2^-40,
     or where there is a NaN or an Inf, q is all zeros. `bits` ≤ 52.
 
-    x · s is exact, as s is a power of two, except far below ½, which rounds to 0 anyhow.
+    x · s is exact, as s is a power of two, except far below ½, which rounds to 0 anyhow. Float32 holds q for any
+    `bits`: rounding a float32 to an integer needs no more digits than it has.
     """
+    if per_example or x.device.type != "cpu":
+        return quantise_on_device(x, bits, per_example)
+    peak = max(x.amax().item(), -x.amin().item()) if x.numel() else 0.0
+    if not SMALLEST <= peak < math.inf:  # so also a NaN
+        return Grid(torch.zeros_like(x), 1.0)
+    scale = math.ldexp(1.0, bits - 1 - math.frexp(peak)[1])
+    q = torch.mul(x, scale).round_()
+    limit = 2 ** (bits - 1) - 1
+    if peak * scale >= limit + 0.5:  # else rounding is monotonic, and cannot get beyond the limit
+        q.clamp_(-limit, limit)
+    return Grid(q, 1.0 / scale)
+
+
+def quantise_on_device(x: Tensor, bits: int, per_example: bool) -> Grid:
+    """The same, without the host's help: exponents and powers of two are read and made from bits, on the device."""
     field = _exponent_field(x, per_example)
     usable = field.clamp(_SMALLEST, _LARGEST)
     # max|x| = m · 2^(field − 127) with 1 ≤ m < 2, so e = field − 126, and the field of s is bits + 252 − field.
     # (Where q is all zeros no product shows what s is; it only has to be finite.)
     scale = (bits + 252 - usable).bitwise_left_shift_(23).view(torch.float32)
     limit = 2 ** (bits - 1) - 1
-    q = torch.where(usable == field, x, 0.0)
-    if bits > 24:
-        q = q.double()
-    q.mul_(scale).round_().clamp_(-limit, limit)
-    return Grid(q.double(), scale.double().reciprocal_())
+    if x.device.type != "cpu" or not torch.equal(usable, field):  # to ask a GPU costs more than the pass
+        x = torch.where(usable == field, x, 0.0)
+    q = torch.mul(x, scale).round_().clamp_(-limit, limit)
+    return Grid(q, scale.double().reciprocal_())
 
 
 def _exponent_field(x: Tensor, per_example: bool) -> Tensor:

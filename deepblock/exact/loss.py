@@ -1,4 +1,8 @@
-"""Cross-entropy over classes (exact: exp, log; protocol: Score). Logits: float32 [N, classes]; labels: int64 [N]."""
+"""Cross-entropy over classes (exact: exp, log; protocol: Score).
+
+Logits are float32 [N, classes] with int64 labels [N]; or [N, tokens, classes] and [N, tokens], where each token counts
+as an example does.
+"""
 
 from typing import NamedTuple
 
@@ -11,9 +15,9 @@ from deepblock.exact.elementwise import exp, log
 
 
 class _Exponentials(NamedTuple):
-    """`values`: integers e_j = round_half_even(2^40 · exp(z_j − max z)), float64 [N, classes].
+    """`values`: integers e_j = round_half_even(2^40 · exp(z_j − max z)), float64 [..., classes].
 
-    `total`: their sum, [N, 1].
+    `total`: their sum, [..., 1].
     """
 
     values: Tensor
@@ -21,36 +25,35 @@ class _Exponentials(NamedTuple):
 
 
 def cross_entropy_gradient(logits: Tensor, labels: Tensor) -> Tensor:
-    """f32((p − onehot) / N), p_j = e_j / Σ e, each division rounded once in float64: d(mean loss)/d(logits).
+    """f32((p − onehot) / n) of n rows, p_j = e_j / Σ e, each division rounded once in float64: d(mean loss)/d(logits).
 
     A row with NaN or Inf counts as all zeros.
     """
-    finite = logits.isfinite().all(1, keepdim=True)
+    finite = logits.isfinite().all(-1, keepdim=True)
     values, total = _exponentials(_shifted(torch.where(finite, logits, 0.0)))
-    examples, classes = logits.shape
-    divisor = torch.full((), float(examples), dtype=torch.float64, device=logits.device)
-    return values.div_(total).sub_(one_hot(labels, classes)).div_(divisor).float()
+    divisor = torch.full((), float(labels.numel()), dtype=torch.float64, device=logits.device)
+    return values.div_(total).sub_(one_hot(labels, logits.shape[-1])).div_(divisor).float()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of each example, float64 [N], and whether its largest logit (the first) is the label's, bool [N].
+    """For each label: the loss, float64, and whether the largest logit (the first) is the label's, bool.
 
     loss = min(ln(2^-40 · Σ e) + (max z − z_label), 2^20). A row with NaN or Inf has a loss of 2^20 and is wrong.
     """
-    finite = logits.isfinite().all(1)
-    shifted = _shifted(torch.where(finite[:, None], logits, 0.0))
-    total = _exponentials(shifted).total[:, 0]
-    loss = log(total * (1.0 / EXP_ONE)) - shifted.gather(1, labels[:, None])[:, 0]
-    correct = (logits.argmax(1) == labels) & finite
+    finite = logits.isfinite().all(-1)
+    shifted = _shifted(torch.where(finite[..., None], logits, 0.0))
+    total = _exponentials(shifted).total[..., 0]
+    loss = log(total * (1.0 / EXP_ONE)) - shifted.gather(-1, labels[..., None])[..., 0]
+    correct = (logits.argmax(-1) == labels) & finite
     return torch.where(finite, loss, WORST_LOSS).clamp_max_(WORST_LOSS), correct
 
 
 def _shifted(logits: Tensor) -> Tensor:
     """z − max z of each row, in float64: ≤ 0."""
     z = logits.double()
-    return z - z.amax(1, keepdim=True)
+    return z - z.amax(-1, keepdim=True)
 
 
 def _exponentials(shifted: Tensor) -> _Exponentials:
     values = exp(shifted).mul_(EXP_ONE).round_()
-    return _Exponentials(values, values.sum(1, keepdim=True))
+    return _Exponentials(values, values.sum(-1, keepdim=True))

@@ -1,38 +1,76 @@
 """Product and Sum: reductions that are exact in integers, so their order does not matter (exact: Product, Sum)."""
 
+from typing import Final
+
+import torch
 from torch import Tensor
 
+from deepblock.exact import int8
 from deepblock.exact.grid import quantise
+from deepblock.exact.ways import EXACT_IN_FLOAT32, InexactError, Way, add_up, check_exact, for_matrices, runs
+
+_ZERO: Final = torch.zeros(())
+
+_PLAIN_STEP: Final = 2.0**100
+"""An integer below 2^24 times at most this is a float32."""
+
+_LARGEST_STEP: Final = 2.0**127
+"""The largest power of two in float32."""
 
 
-class InexactError(ArithmeticError):
-    """The integers of a reduction could exceed what float64 holds exactly."""
+def matmul(a: Tensor, b: Tensor, bits: int, way: Way | None = None) -> Tensor:
+    """The integer matrix product of two grids' q, [m, k] and [k, n]: float32 or float64, whichever held it.
 
-
-def matmul(a: Tensor, b: Tensor, bits: int) -> Tensor:
-    """The integer matrix product of two grids' q (float64, [m, k] and [k, n]), by a float64 GEMM.
-
-    Partial sums stay below k · 2^(2·bits−2). Raises InexactError unless that is < 2^53: then every order of adding,
-    with or without fused multiply-add, gives the same integers.
+    `way` overrules the choice. Raises InexactError where the sums could exceed what that way holds exactly.
     """
-    check_exact(a.shape[-1], bits)
-    return a @ b
+    match way or for_matrices(bits, a.device):
+        case Way.FLOAT32:
+            return _float32(a, b, bits)
+        case Way.INT8:
+            return int8.matmul(a, b, bits)
+        case Way.FLOAT64:
+            return _float64(a, b, bits)
+        case other:
+            raise InexactError(f"{other} is no way of multiplying matrices")
 
 
-def check_exact(terms: int, bits: int) -> None:
-    """Raises InexactError unless sums of `terms` products of two `bits`-bit integers are exact in float64."""
-    if terms << (2 * bits - 2) >= 1 << 53:
-        raise InexactError(
-            f"sums of {terms} products of {bits}-bit integers exceed 2^53; check_bounds refuses such tasks"
-        )
+def _float64(a: Tensor, b: Tensor, bits: int) -> Tensor:
+    """The obvious way: every sum is an integer below k · 2^(2·bits−2), which has to be < 2^53."""
+    check_exact(a.shape[1], bits)
+    return a.double() @ b.double()
 
 
-def rescale(integers: Tensor, step_a: Tensor, step_b: Tensor) -> Tensor:
-    """f32(integers · step_a · step_b) + 0.0: the product's value. Overwrites `integers`.
+def _float32(a: Tensor, b: Tensor, bits: int) -> Tensor:
+    """In as many runs of k as it takes for the sums of each to stay below 2^24; those are added in float64."""
+    check_exact(a.shape[1], bits)
+    peak = 2 ** (bits - 1) - 1
+    if a.shape[1] * peak * peak < EXACT_IN_FLOAT32:
+        return a @ b
+    found = runs(b.abs() if b.shape[1] < a.shape[0] else a.abs().T, peak)
+    return add_up((a[:, run] @ b[run], 0) for run in found)
 
-    Steps are powers of two no smaller than 2^-54, so the product rounds once and is never subnormal.
+
+def rescale(
+    integers: Tensor, step_a: Tensor | float, step_b: Tensor | float, bias: Tensor | None = None
+) -> Tensor:
+    """f32(integers · step_a · step_b) + bias, where none is +0.0: the product's value. Overwrites `integers`.
+
+    `integers`: float32 of at most 2^24, or float64. Steps are powers of two between 2^-54 and 2^123, so the product
+    rounds once at most and is never subnormal. In float32 it does not round at all, and it makes no difference
+    whether it is fused with the addition. (A bias is never −0, so adding it makes +0 of −0 as +0.0 does.)
     """
-    return integers.mul_(step_a * step_b).float().add_(0.0)
+    step = step_a * step_b
+    added = _ZERO if bias is None else bias
+    if integers.dtype == torch.float32 and isinstance(step, float) and step <= _PLAIN_STEP:
+        return torch.add(added, integers, alpha=step, out=integers)
+    if integers.dtype == torch.float32:
+        # Two factors that float32 holds; only what overflows anyhow overflows at the first.
+        step = torch.as_tensor(step, dtype=torch.float64, device=integers.device)
+        first = step.clamp(max=_LARGEST_STEP)
+        product = integers.mul_(first.float()).mul_((step / first).float())
+    else:
+        product = integers.mul_(step).float()
+    return product.add_(0.0 if bias is None else bias)
 
 
 def exact_sum(x: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -41,4 +79,4 @@ def exact_sum(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     for dim in dims:
         terms *= x.shape[dim]
     grid = quantise(x, 52 - max(0, terms - 1).bit_length())
-    return grid.q.sum(dims).mul_(grid.step).float().add_(0.0)
+    return grid.q.sum(dims, dtype=torch.float64).mul_(grid.step).float().add_(0.0)

@@ -9,13 +9,13 @@ from torch import Tensor
 from deepblock.blockstore import Files
 from deepblock.cid import Cid
 from deepblock.codec import Malformed
-from deepblock.spec import TaskSpec
+from deepblock.spec import Embedding, TaskSpec, label_shape
 from deepblock.tensors import file_size, split_manifest, unpack
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """`inputs`: uint8 [n, *input shape]; `labels`: int64 [n]; `values`: float32 [256], what each byte means."""
+    """`inputs`: uint8 [n, *input shape]; `labels`: uint8 [n] or [n, tokens]; `values`: float32 [256], of each byte."""
 
     inputs: Tensor
     labels: Tensor
@@ -25,19 +25,22 @@ class Examples:
         return len(self.labels)
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (float32) and labels of the examples with these indices (int64)."""
-        return self.values[self.inputs[indices].int()], self.labels[indices]
+        """Inputs (float32) and labels (int64) of the examples with these indices (int64)."""
+        return self.values[self.inputs[indices].int()], self.labels[indices].long()
 
 
 def load_examples(spec: TaskSpec, files: Files, split: Cid, examples: int, device: torch.device) -> Examples:
     """Reads a split. Raises Malformed where it is not the canonical file of a split of this task."""
-    manifest = split_manifest(spec.input_shape, examples)
+    manifest = split_manifest(spec.input_shape, examples, label_shape(spec))
     tensors = unpack(files.get_file(split, file_size(manifest)), manifest)
-    labels = tensors["labels"].astype(np.int64)
+    inputs, labels = tensors["inputs"], tensors["labels"]
     if labels.max() >= spec.classes:
         raise Malformed(f"a label is {labels.max()}, and the task has {spec.classes} classes")
+    first = spec.layers[0]
+    if isinstance(first, Embedding) and inputs.max() >= first.vocabulary:
+        raise Malformed(f"a token is {inputs.max()}, and the vocabulary has {first.vocabulary}")
     return Examples(
-        torch.tensor(tensors["inputs"], device=device),
+        torch.tensor(inputs, device=device),
         torch.tensor(labels, device=device),
         torch.tensor(input_values(spec), device=device),
     )

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepblock import spec as specification
-from deepblock.exact import layers
-from deepblock.exact.layers import Parameter
-from deepblock.spec import Placed, Shape, TaskSpec
+from deepblock.exact.layers import Parameter, Saved
+from deepblock.spec import Shape, TaskSpec
+from deepblock.training.registry import build
 
 
 class Network:
@@ -28,45 +28,22 @@ class Network:
         self.gradient = torch.zeros_like(self.weights)
         values, gradients = split(self.weights, self._shapes), split(self.gradient, self._shapes)
         parameters = {name: Parameter(values[name], gradients[name]) for name in self._shapes}
-        self._layers = [_layer(place, parameters, spec.bits) for place in specification.placed(spec)]
-        self._first = next(i for i, place in enumerate(specification.placed(spec)) if place.parameters)
+        self._layers = build(specification.placed(spec), parameters, spec.bits)
 
     def load(self, parameters: Mapping[str, NDArray[Any]]) -> None:
         """Sets the weights to a model's."""
         self.weights.copy_(torch.from_numpy(join(parameters, self._shapes)))
 
-    def forward(self, x: Tensor, *, per_example: bool) -> tuple[Tensor, list[layers.Saved]]:
-        """Logits [N, classes] of inputs [N, *input shape], and what `backward` needs.
+    def forward(self, x: Tensor, *, per_example: bool) -> tuple[Tensor, Saved]:
+        """Logits [N, classes] or [N, tokens, classes] of inputs [N, *input shape], and what `backward` needs.
 
         `per_example`: each example's activations have their own grid (scoring), not the batch's (training).
         """
-        tape = []
-        for layer in self._layers:
-            x, saved = layer.forward(x, per_example)
-            tape.append(saved)
-        return x, tape
+        return self._layers.forward(x, per_example)
 
-    def backward(self, gradient: Tensor, tape: list[layers.Saved]) -> None:
+    def backward(self, gradient: Tensor, saved: Saved) -> None:
         """Writes `self.gradient`, given the loss's gradient with respect to the logits."""
-        for index in range(len(self._layers) - 1, self._first - 1, -1):
-            passed = self._layers[index].backward(gradient, tape[index], needs_input=index > self._first)
-            if passed is not None:
-                gradient = passed
-
-
-def _layer(place: Placed, parameters: Mapping[str, Parameter], bits: int) -> layers.Layer:
-    own = {name.split(".")[1]: parameters[name] for name in place.parameters}
-    match place.layer:
-        case specification.Linear():
-            return layers.Linear(**own, bits=bits)
-        case specification.Conv2d(stride=stride, padding=padding):
-            return layers.Conv2d(**own, stride=stride, padding=padding, bits=bits)
-        case specification.ReLU():
-            return layers.ReLU()
-        case specification.MaxPool(size=size):
-            return layers.MaxPool(size)
-        case specification.Flatten():
-            return layers.Flatten()
+        self._layers.backward(gradient, saved, needs_input=False)
 
 
 def split(flat: Any, shapes: Mapping[str, Shape]) -> dict[str, Any]:

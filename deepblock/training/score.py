@@ -7,8 +7,9 @@ import torch
 from deepblock.blockstore import Files
 from deepblock.cid import Cid
 from deepblock.exact.loss import cross_entropy
-from deepblock.spec import TaskSpec
+from deepblock.spec import TaskSpec, batch_numbers
 from deepblock.training.examples import load_examples
+from deepblock.training.memory import keep_memory
 from deepblock.training.model import Network
 from deepblock.training.state import load_model
 from deepblock.types import Score
@@ -16,23 +17,34 @@ from deepblock.types import Score
 MICRO: Final = 10**6
 """Losses are counted in millionths."""
 
+LARGEST_BATCH: Final = 256
+NUMBERS: Final = 1 << 25
+"""Of the activations kept at a time, if that is more than one example."""
 
-def score(spec: TaskSpec, files: Files, model: Cid, *, device: str = "cpu", batch: int = 256) -> Score:
-    """Σ round_half_even(10^6 · loss_i) and the number correct, over the held-out split.
 
-    Each example is evaluated on grids of its own, so `batch`, a matter of memory, does not change it. Raises
-    Malformed where the model or the split are not files of this task.
+def score(
+    spec: TaskSpec, files: Files, model: Cid, *, device: str = "cpu", batch: int | None = None
+) -> Score:
+    """Σ round_half_even(10^6 · loss_i) and the number correct, over the labels of the held-out split.
+
+    Each example is evaluated on grids of its own, so `batch`, a matter of memory, does not change it; without it
+    as many are taken as fit. Raises Malformed where the model or the split are not files of this task.
     """
+    keep_memory()
     at = torch.device(device)
     network = Network(spec, at)
     network.load(load_model(spec, files, model))
     examples = load_examples(spec, files, spec.heldout, spec.n_heldout, at)
     loss, correct = 0, 0
     with torch.inference_mode():
-        for indices in torch.arange(spec.n_heldout, device=at).split(batch):
+        for indices in torch.arange(spec.n_heldout, device=at).split(batch or _fitting(spec)):
             inputs, labels = examples.take(indices)
             logits, _ = network.forward(inputs, per_example=True)
             losses, right = cross_entropy(logits, labels)
             loss += int(losses.mul(MICRO).round_().long().sum())
             correct += int(right.sum())
     return Score(loss, correct)
+
+
+def _fitting(spec: TaskSpec) -> int:
+    return max(1, min(LARGEST_BATCH, NUMBERS * spec.batch // batch_numbers(spec)))

@@ -12,6 +12,7 @@ from deepblock.exact.elementwise import sgd_
 from deepblock.exact.loss import cross_entropy_gradient
 from deepblock.spec import RATE_ONE, TaskSpec
 from deepblock.training.examples import load_examples
+from deepblock.training.memory import keep_memory
 from deepblock.training.model import Network
 from deepblock.training.state import State, Work, derive_state, load_state, store_state
 
@@ -34,6 +35,7 @@ class Trainer:
 
     def __init__(self, work: Work, files: Files, device: torch.device) -> None:
         spec = work.spec
+        keep_memory()
         self._spec = spec
         self._seed = work.seed
         self._device = device

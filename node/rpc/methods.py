@@ -16,7 +16,7 @@ from deepblock import api
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
 from deepblock.codec import U64
-from deepblock.spec import parameter_count, session_macs
+from deepblock.spec import heldout_labels, parameter_count, session_macs
 from deepblock.tensors import file_size, model_manifest
 from deepblock.types import Address, Block, Score, Transaction
 from node.chain import Chain
@@ -225,7 +225,7 @@ def task_get(node: Services, task: Cid) -> api.TaskInfo:
         api.TaskInfo,
         summary,
         bar=next_bar,
-        bar_loss=next_bar / (10**6 * spec.n_heldout),
+        bar_loss=next_bar / (10**6 * heldout_labels(spec)),
         parameters=parameter_count(spec),
         session_macs=session_macs(spec),
         spec=spec,
@@ -301,7 +301,7 @@ def _confirmations(node: Services, place: Node) -> int:
 
 
 def _held_out(node: Services, task: Cid, score: Score) -> api.HeldOut:
-    return api.HeldOut.of(score, node.chain.specs[task].n_heldout)
+    return api.HeldOut.of(score, heldout_labels(node.chain.specs[task]))
 
 
 def _held_out_after(node: Services, block: Block) -> api.HeldOut | None:

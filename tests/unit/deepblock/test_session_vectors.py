@@ -2,11 +2,15 @@
 
 import copy
 import json
+from typing import get_args
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
+from deepblock.spec import Layer, TaskSpec, all_placed
 from tests import gpu_check, session_vectors
+from tests.vectors.exact import session
 
 VECTORS = json.loads(session_vectors.FILE.read_text())
 
@@ -39,6 +43,21 @@ def test_the_gpu_check_tells_a_difference(tmp_path, monkeypatch, capsys):
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith("perceptron: DIFFERENT: correct")
     assert second.endswith("perceptron: equal")
+
+
+def test_the_matrix_contains_every_kind_of_layer():
+    found = set()
+    for name in session.NAMES:
+        spec = TypeAdapter(TaskSpec).validate_python(session.published(name)["spec"])
+        found |= {place.layer.kind for place in all_placed(spec)}
+    assert found == {get_args(tagged)[0].kind for tagged in get_args(get_args(Layer)[0])}
+
+
+def test_the_gpu_check_prints_the_cids_of_the_matrix(monkeypatch, capsys):
+    monkeypatch.setattr(session, "NAMES", ("mlp",))
+    assert gpu_check.check_matrix("cpu")
+    last = session.published("mlp")["result"]["sessions"][-1]["states"][-1]
+    assert capsys.readouterr().out.endswith(f"mlp, {last}: equal\n")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -13,12 +13,13 @@ from pydantic import TypeAdapter
 from deepblock.cid import Cid
 from deepblock.spec import TaskSpec
 from deepblock.training.audit import replay
+from deepblock.training.score import score
 from deepblock.training.session import run_session
 from deepblock.training.state import Work
 from deepblock.unixfs import file_cid
 
 FOLDER = Path(__file__).parent
-NAMES = ("mlp", "cnn")
+NAMES = ("mlp", "cnn", "residual", "transformer")
 
 
 class MemoryFiles:
@@ -82,6 +83,7 @@ def run(name: str, device: str = "cpu") -> dict:
             should_stop=lambda: False,
             device=device,
         ) == (result.states[-1],)
+        assert score(work.spec, files, result.average, device=device, batch=7) == result.score
     return {"sessions": sessions}
 
 

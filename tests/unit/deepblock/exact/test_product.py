@@ -1,7 +1,11 @@
 import pytest
 import torch
 
-from deepblock.exact.product import InexactError, exact_sum, matmul
+from deepblock.exact.attention import Attention
+from deepblock.exact.grouped import GroupedConv2d
+from deepblock.exact.layers import Parameter
+from deepblock.exact.product import exact_sum, matmul
+from deepblock.exact.ways import InexactError
 
 
 @pytest.mark.parametrize(("terms", "bits"), [(2**23, 16), (2**31, 12)])
@@ -21,3 +25,19 @@ def test_the_longest_product_that_is_exact():
 def test_sum_does_not_lose_small_terms_beside_large_ones():
     x = torch.tensor([[2.0**20], [1.0], [-(2.0**20)]])
     assert exact_sum(x, (0,)).tolist() == [1.0]
+
+
+def test_attention_and_groups_refuse_what_float64_might_round():
+    """Only shapes are looked at, so they have no data."""
+
+    def shaped(*shape):
+        return torch.empty(shape, device="meta")
+
+    nothing = Parameter(shaped(1, 1, 1, 1), shaped(1, 1, 1, 1))
+    attention = Attention(nothing, nothing, nothing, nothing, heads=1, bits=16)
+    with pytest.raises(InexactError, match=f"{2**23} products of 16-bit"):
+        attention._product(shaped(1, 2**23), shaped(2**23, 1))
+    grouped = GroupedConv2d(nothing, nothing, stride=1, padding=0, groups=1, bits=16)
+    saved = (shaped(1, 1, 1, 2**23), 1.0, shaped(1, 1, 1), 1.0, (1, 1, 1, 2**23))
+    with pytest.raises(InexactError, match=f"{2**23} products of 16-bit"):
+        grouped.backward(shaped(1, 1, 1, 2**23), saved, needs_input=True)

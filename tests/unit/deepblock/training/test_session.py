@@ -12,7 +12,28 @@ from deepblock.blockstore import Blockstore, Missing
 from deepblock.cid import Cid
 from deepblock.codec import Malformed
 from deepblock.exact import reference
-from deepblock.spec import RATE_ONE, Conv2d, Flatten, Linear, MaxPool, ReLU, TaskSpec, parameters
+from deepblock.spec import (
+    GELU,
+    RATE_ONE,
+    Attention,
+    AvgPool,
+    Conv2d,
+    Embedding,
+    Flatten,
+    GlobalAvgPool,
+    GroupedConv2d,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    MaxPool,
+    Positions,
+    ReLU,
+    Residual,
+    TaskSpec,
+    heldout_labels,
+    label_shape,
+    parameters,
+)
 from deepblock.tensors import model_manifest, pack, split_manifest, state_manifest, unpack
 from deepblock.training.audit import derive_average, replay
 from deepblock.training.examples import input_values
@@ -21,6 +42,7 @@ from deepblock.training.session import run_session
 from deepblock.training.state import Work
 from deepblock.training.step import Cancelled, as_float32, learning_rate
 from deepblock.types import Hash32, Score
+from tests import reference_network
 
 SEED = bytes(range(32))
 
@@ -65,6 +87,42 @@ def spec(files):
     )
 
 
+def residual(files, spec):
+    """Every kind of layer for planes."""
+    block = (Conv2d(4, 3, 1, 1), GroupNorm(2), ReLU(), GroupedConv2d(4, 3, 1, 1, 4), GroupNorm(4))
+    layers = (
+        Residual((Conv2d(4, 3, 2, 1), GroupNorm(1)), (AvgPool(2), Conv2d(4, 1, 1, 0))),
+        GELU(),
+        Residual(block, ()),
+        ReLU(),
+        GlobalAvgPool(),
+        LayerNorm(),
+        Linear(spec.classes),
+    )
+    return replace(spec, name="residual", layers=layers, segments=2, steps=2, batch=3, n_heldout=11)
+
+
+def transformer(files, spec):
+    """Every kind of layer for tokens: each says what the one before it was, so there is something to learn."""
+    tokens, features = 5, 8
+    layers = (
+        Embedding(7, features),
+        Positions(),
+        Residual((LayerNorm(), Attention(2)), ()),
+        Residual((LayerNorm(), Linear(2 * features), GELU(), Linear(features)), ()),
+        LayerNorm(),
+        Linear(7),
+    )
+    splits = {}
+    for split, examples in (("train", 20), ("heldout", 6)):
+        text = np.random.default_rng(examples).integers(0, 7, (examples, tokens + 1)).astype(np.uint8)
+        tensors = {"inputs": text[:, 1:], "labels": text[:, :-1]}
+        splits[split] = files.put_file(pack(tensors, split_manifest((tokens,), examples, (tokens,))))
+        splits[f"n_{split}"] = examples
+    shape = dict(input_shape=(tokens,), input_zero=0, input_span=1, classes=7, layers=layers)
+    return replace(spec, name="transformer", **shape, **splits, segments=2, steps=2, batch=3)
+
+
 def run(work, files, **options):
     quiet = {
         "on_segment": lambda index, state: None,
@@ -86,11 +144,17 @@ def run_replay(work, files, start, state, upto):
     )
 
 
-def test_a_session_is_what_the_reference_makes_of_the_protocol(files, spec):
+@pytest.mark.parametrize("name", ["convolutional", "residual", "transformer"])
+def test_a_session_is_what_the_reference_makes_of_the_protocol(files, spec, name):
     """State 0, every batch, every step, the sum, the average and the score, recomputed without the engine."""
+    if name != "convolutional":
+        spec = {"residual": residual, "transformer": transformer}[name](files, spec)
     result = run(Work(spec, SEED, None), files)
-    train = unpack(files.get_file(spec.train, 10**6), split_manifest(spec.input_shape, spec.n_train))
-    heldout = unpack(files.get_file(spec.heldout, 10**6), split_manifest(spec.input_shape, spec.n_heldout))
+    shapes = (spec.input_shape, label_shape(spec))
+    train = unpack(files.get_file(spec.train, 10**6), split_manifest(shapes[0], spec.n_train, shapes[1]))
+    heldout = unpack(
+        files.get_file(spec.heldout, 10**6), split_manifest(shapes[0], spec.n_heldout, shapes[1])
+    )
     table = np.float32([(byte - spec.input_zero) / spec.input_span for byte in range(256)])
     settle = np.vectorize(reference.settle, otypes=[np.float32])
     update = np.vectorize(reference.sgd, otypes=[np.float32, np.float32])
@@ -104,15 +168,17 @@ def test_a_session_is_what_the_reference_makes_of_the_protocol(files, spec):
     mu, decay = as_float32(spec.momentum), as_float32(spec.decay)
     for g in range(spec.segments * spec.steps):
         batch = streams.batch(SEED, g, spec.batch, spec.n_train)
-        gradients = reference_gradients(spec, weights, table[train["inputs"][batch]], train["labels"][batch])
+        gradients = reference_network.gradients(
+            spec, weights, table[train["inputs"][batch]], train["labels"][batch]
+        )
         lr = as_float32(learning_rate(spec, g % spec.steps))
+        assert gradients.keys() == weights.keys()
         for name, gradient in gradients.items():
             weights[name], momentum[name] = update(weights[name], momentum[name], gradient, lr, mu, decay)
         if (g + 1) % spec.steps == 0:
             for name in total:
-                total[name] += np.array([round(float(w) * 2**24) for w in weights[name].flat]).reshape(
-                    total[name].shape
-                )
+                integers = [round(float(w) * 2**24) for w in weights[name].flat]
+                total[name] += np.array(integers).reshape(total[name].shape)
             tensors = {f"weights/{name}": tensor for name, tensor in weights.items()}
             tensors |= {f"momentum/{name}": tensor for name, tensor in momentum.items()}
             tensors |= {f"sum/{name}": tensor for name, tensor in total.items()}
@@ -122,53 +188,12 @@ def test_a_session_is_what_the_reference_makes_of_the_protocol(files, spec):
     average = {name: np.float32(tensor / (spec.segments * 2.0**24)) for name, tensor in total.items()}
     assert files.put_file(pack(average, model_manifest(spec))) == result.average
     outcomes = []
-    for picture, label in zip(heldout["inputs"], heldout["labels"], strict=True):
-        *_, logits = reference_activations(spec, average, table[picture[None]])
-        outcomes.append(reference.cross_entropy(logits[0], int(label)))
+    for example, labels in zip(heldout["inputs"], heldout["labels"], strict=True):
+        outcomes += reference_network.outcomes(spec, average, table[example], labels)
+    assert len(outcomes) == heldout_labels(spec)
     loss = sum(round(1e6 * loss) for loss, _ in outcomes)
     assert result.score == Score(loss, sum(right for _, right in outcomes))
-
-
-def reference_activations(spec, weights, x):
-    """The input of each layer, and at the end the logits."""
-    activations = [x]
-    for index, layer in enumerate(spec.layers):
-        own = [weights.get(f"{index}.weight"), weights.get(f"{index}.bias")]
-        match layer:
-            case Linear():
-                x = reference.linear(x, *own, spec.bits)
-            case Conv2d():
-                x = reference.conv2d(x, *own, layer.stride, layer.padding, spec.bits)
-            case ReLU():
-                x = reference.relu(x)
-            case MaxPool():
-                x = reference.maxpool(x, layer.size)
-            case Flatten():
-                x = x.reshape(len(x), -1)
-        activations.append(x)
-    return activations
-
-
-def reference_gradients(spec, weights, x, labels):
-    *inputs, logits = reference_activations(spec, weights, x)
-    dy = reference.cross_entropy_gradient(logits, labels)
-    gradients = {}
-    for index in reversed(range(len(spec.layers))):
-        layer, x, weight = spec.layers[index], inputs[index], weights.get(f"{index}.weight")
-        match layer:
-            case Linear():
-                dw, db, dy = reference.linear_backward(x, weight, dy, spec.bits)
-            case Conv2d():
-                dw, db, dy = reference.conv2d_backward(x, weight, dy, layer.stride, layer.padding, spec.bits)
-            case ReLU():
-                dy = reference.relu_backward(x, dy)
-            case MaxPool():
-                dy = reference.maxpool_backward(x, dy, layer.size)
-            case Flatten():
-                dy = dy.reshape(x.shape)
-        if weight is not None:
-            gradients |= {f"{index}.weight": dw, f"{index}.bias": db}
-    return gradients
+    assert {score(spec, files, result.average, batch=batch) for batch in (1, 4)} == {result.score}
 
 
 def test_progress_and_files(files, spec):
@@ -236,6 +261,13 @@ def test_the_score_does_not_depend_on_the_evaluation_batch(files, spec):
     assert len({score(spec, files, average, batch=batch) for batch in (1, 4, 256)}) == 1
 
 
+def test_a_score_takes_as_many_examples_at_a_time_as_fit(files, spec, monkeypatch):
+    average = run(Work(spec, SEED, None), files).average
+    expected = score(spec, files, average)
+    monkeypatch.setattr("deepblock.training.score.NUMBERS", 1)
+    assert score(spec, files, average) == expected
+
+
 def test_a_diverged_session_ends_with_a_bad_score(files, spec):
     wild = replace(spec, lr_high=RATE_ONE - 1, lr_low=RATE_ONE - 1, momentum=RATE_ONE - 1, decay=RATE_ONE - 1)
     result = run(Work(wild, SEED, None), files)
@@ -258,6 +290,21 @@ def test_files_that_are_not_the_task_s(files, spec):
         score(replace(spec, classes=2, layers=(Flatten(), Linear(2))), files, two_class_model(files, spec))
     with pytest.raises(Missing):
         score(spec, files, Cid(result.average[:-1] + bytes([result.average[-1] ^ 1])))
+
+
+def test_a_token_beyond_the_vocabulary(files, spec):
+    text = transformer(files, spec)
+    small = replace(text, layers=(Embedding(6, 8), *text.layers[1:]))
+    with pytest.raises(Malformed, match="a token is 6, and the vocabulary has 6"):
+        run(Work(small, SEED, None), files)
+
+
+def test_a_transformer_that_diverges_leaves_finite_files_and_a_bad_score(files, spec):
+    wild = dict(lr_high=RATE_ONE - 1, lr_low=RATE_ONE - 1, momentum=RATE_ONE - 1, decay=RATE_ONE - 1)
+    for make in (transformer, residual):
+        diverging = replace(make(files, spec), **wild, segments=6, steps=6)
+        result = run(Work(diverging, SEED, None), files)
+        assert result.score.loss > heldout_labels(diverging) * specification.ln_micro(diverging.classes)
 
 
 def two_class_model(files, spec):
@@ -285,6 +332,51 @@ def test_torch_loads_a_model_as_it_is(files, spec):
         plain(inputs), torch.from_numpy(heldout["labels"].astype(np.int64))
     )
     assert math.isclose(float(loss.detach()), result.score.loss / 1e6 / spec.n_heldout, rel_tol=1e-2)
+
+
+class TorchAttention(torch.nn.MultiheadAttention):
+    def forward(self, x):
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        return super().forward(x, x, x, attn_mask=later, need_weights=False)[0]
+
+
+class TorchPositions(torch.nn.Module):
+    def __init__(self, tokens, features):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.empty(tokens, features))
+
+    def forward(self, x):
+        return x + self.weight
+
+
+class TorchResidual(torch.nn.Module):
+    def __init__(self, layers, shortcut=()):
+        super().__init__()
+        self.layers, self.shortcut = torch.nn.Sequential(*layers), torch.nn.Sequential(*shortcut)
+
+    def forward(self, x):
+        return self.layers(x) + self.shortcut(x)
+
+
+def test_torch_loads_a_transformer_as_it_is(files, spec):
+    spec = transformer(files, spec)
+    result = run(Work(spec, SEED, None), files)
+    nn = torch.nn
+    plain = nn.Sequential(
+        nn.Embedding(7, 8),
+        TorchPositions(5, 8),
+        TorchResidual([nn.LayerNorm(8), TorchAttention(8, 2, batch_first=True)]),
+        TorchResidual([nn.LayerNorm(8), nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)]),
+        nn.LayerNorm(8),
+        nn.Linear(8, 7),
+    )
+    average = load_safetensors(files.get_file(result.average, 10**6))
+    plain.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in average.items()})
+    manifest = split_manifest(spec.input_shape, spec.n_heldout, label_shape(spec))
+    heldout = unpack(files.get_file(spec.heldout, 10**6), manifest)
+    inputs, labels = (torch.from_numpy(heldout[name].astype(np.int64)) for name in ("inputs", "labels"))
+    loss = nn.functional.cross_entropy(plain(inputs).flatten(0, 1), labels.flatten())
+    assert math.isclose(float(loss.detach()), result.score.loss / 1e6 / heldout_labels(spec), rel_tol=1e-2)
 
 
 def test_learning_rate_falls_linearly_in_integers(spec):

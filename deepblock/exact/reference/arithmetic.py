@@ -1,11 +1,5 @@
-"""The definitions, spelled out: slow, obvious, without torch. The engine has to give the same bits.
+"""Grid, product, sum; exp and log; cross-entropy; the optimiser's update."""
 
-Numbers are Python ints, fractions and floats (a float is IEEE-754 binary64 and each operation rounds once); tensors
-are numpy arrays, for their shapes. float32 is reached by one rounding, `f32`. Read this beside exact.md; then
-`layers.py` is the same thing made fast.
-"""
-
-import itertools
 import math
 from fractions import Fraction
 from typing import Any
@@ -77,18 +71,27 @@ def product(a: Array, b: Array, bits: int) -> Array:
     """a ⊗ b of [m, k] and [k, n]."""
     qa, sa = quantise(a, bits)
     qb, sb = quantise(b, bits)
-    integers = np.full((len(a), b.shape[1]), 0, object)
+    return values(integer_product(qa, qb), sa * sb)
+
+
+def integer_product(qa: Integers, qb: Integers) -> Integers:
+    integers = np.full((len(qa), qb.shape[1]), 0, object)
     for i, j in np.ndindex(integers.shape):
-        integers[i, j] = sum(qa[i, k] * qb[k, j] for k in range(a.shape[1]))
-    return values(integers, sa * sb)
+        integers[i, j] = sum(qa[i, k] * qb[k, j] for k in range(qa.shape[1]))
+    return integers
 
 
 def exact_sum(x: Array) -> Array:
     """Sum of [n, m] over n."""
     terms = len(x)
-    bits = 52 - math.ceil(math.log2(terms)) if terms else 52
+    bits = sum_bits(terms) if terms else 52
     q, scale = quantise(x, bits)
     return values(np.array([sum(column, 0) for column in q.T], object), scale)
+
+
+def sum_bits(terms: int) -> int:
+    """Of the grid that n terms are summed on: 52 − ⌈log2 n⌉."""
+    return 52 - math.ceil(math.log2(terms))
 
 
 # --- exp, log, cross-entropy ----------------------------------------------------------------------------
@@ -142,84 +145,6 @@ def cross_entropy_gradient(logits: Array, labels: NDArray[np.int64]) -> Array:
             p = float(integer) / float(sum(integers))
             gradient[i, j] = f32((p - float(j == label)) / float(len(logits)))
     return gradient
-
-
-# --- layers: forward gives y; backward gives the gradients of the weights, the bias and the input -------
-
-
-def linear(x: Array, weight: Array, bias: Array, bits: int) -> Array:
-    return product(x, weight.T, bits) + bias
-
-
-def linear_backward(x: Array, weight: Array, dy: Array, bits: int) -> tuple[Array, Array, Array]:
-    return product(dy.T, x, bits), exact_sum(dy), product(dy, weight, bits)
-
-
-def conv2d(x: Array, weight: Array, bias: Array, stride: int, padding: int, bits: int) -> Array:
-    qx, sx = quantise(x, bits)
-    qw, sw = quantise(weight, bits)
-    shape = (len(x), len(weight), *_output_sides(x.shape, weight.shape, stride, padding))
-    y = np.full(shape, 0, object)
-    for (n, o, i, j), (c, a, b), pixel in _meetings(x.shape, weight.shape, shape, stride, padding):
-        y[n, o, i, j] += qx[n, c, *pixel] * qw[o, c, a, b]
-    return values(y, sx * sw) + bias[:, None, None]
-
-
-def conv2d_backward(
-    x: Array, weight: Array, dy: Array, stride: int, padding: int, bits: int
-) -> tuple[Array, Array, Array]:
-    qx, sx = quantise(x, bits)
-    qw, sw = quantise(weight, bits)
-    qy, sy = quantise(dy, bits)
-    dx, dw = np.full(x.shape, 0, object), np.full(weight.shape, 0, object)
-    for (n, o, i, j), (c, a, b), pixel in _meetings(x.shape, weight.shape, dy.shape, stride, padding):
-        dx[n, c, *pixel] += qy[n, o, i, j] * qw[o, c, a, b]
-        dw[o, c, a, b] += qy[n, o, i, j] * qx[n, c, *pixel]
-    db = exact_sum(np.moveaxis(dy, 1, -1).reshape(-1, dy.shape[1]))
-    return values(dw, sy * sx), db, values(dx, sy * sw)
-
-
-def _output_sides(x: tuple[int, ...], weight: tuple[int, ...], stride: int, padding: int) -> list[int]:
-    return [(side + 2 * padding - weight[2]) // stride + 1 for side in x[2:]]
-
-
-def _meetings(
-    x: tuple[int, ...], weight: tuple[int, ...], y: tuple[int, ...], stride: int, padding: int
-) -> Any:
-    """Every output place with every weight whose pixel lies inside the plane, and that pixel."""
-    for output, kernel in itertools.product(np.ndindex(y), np.ndindex(weight[1:])):
-        row = stride * output[2] + kernel[1] - padding
-        column = stride * output[3] + kernel[2] - padding
-        if 0 <= row < x[2] and 0 <= column < x[3]:
-            yield output, kernel, (row, column)
-
-
-def relu(x: Array) -> Array:
-    return np.where(x > 0, x, np.float32(0.0))
-
-
-def relu_backward(x: Array, dy: Array) -> Array:
-    return np.where(x > 0, dy, np.float32(0.0))
-
-
-def _first_maxima(x: Array, size: int) -> Any:
-    for n, c, i, j in np.ndindex(x.shape[0], x.shape[1], x.shape[2] // size, x.shape[3] // size):
-        square = [(n, c, i * size + a, j * size + b) for a in range(size) for b in range(size)]
-        yield (n, c, i, j), max(square, key=lambda place: x[place])  # max gives the first
-
-
-def maxpool(x: Array, size: int) -> Array:
-    y = np.empty((*x.shape[:2], x.shape[2] // size, x.shape[3] // size), np.float32)
-    for output, place in _first_maxima(x, size):
-        y[output] = x[place] + np.float32(0.0)
-    return y
-
-
-def maxpool_backward(x: Array, dy: Array, size: int) -> Array:
-    dx = np.zeros(x.shape, np.float32)
-    for output, place in _first_maxima(x, size):
-        dx[place] = dy[output]
-    return dx
 
 
 # --- the update -----------------------------------------------------------------------------------------

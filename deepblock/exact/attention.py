@@ -1,0 +1,139 @@
+"""Causal multi-head self-attention (exact: Attention).
+
+    Q, K, V = the three parts of x ⊗ Wᵀ + b, each [N, heads, T, d];   z_ij = (Q_i ⊗ K_j)·(1/√d), for j ≤ i
+    q_ij = round_half_even(exp(z_ij − max_j z_ij) · (2^(bits−1) − 1)),   t_i = Σ_j q_ij
+    O_i = Σ_j q_ij·V_j / t_i,   y = O ⊗ W_outᵀ + b_out
+
+The weights p_ij = q_ij / t_i need no grid: q are integers already, the largest of a row is 2^(bits−1) − 1 however many
+share the row, and Σ_j p_ij is 1. Q, K and V have a grid each. Products stay integers until they are scaled in float64,
+which is exact, so that z is always finite. Backward, with dO = dy ⊗ W_out and the rounding of q passed through:
+
+    dV_j = Σ_i q_ij ⊗ (dO_i / t_i),   dP_ij = dO_i ⊗ V_j,   r_i = Σ_j p_ij·dP_ij,   dz_ij = p_ij·(dP_ij − r_i)·(1/√d)
+    dQ_i = Σ_j dz_ij ⊗ K_j,   dK_j = Σ_i dz_ij ⊗ Q_i
+
+because d p_ij / d z_ik = p_ij·([j = k] − p_ik). dQ, dK and dV differ in size, so each has its own grid in the last
+products: dx = f32(f32(dQ ⊗ W_Q + dK ⊗ W_K) + dV ⊗ W_V). Nothing goes from one example to another.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from deepblock.exact.elementwise import exp, quiet_
+from deepblock.exact.grid import Grid, quantise
+from deepblock.exact.layers import Parameter, Saved
+from deepblock.exact.product import exact_sum, rescale
+from deepblock.exact.rows import number, row_sums
+from deepblock.exact.ways import EXACT_IN_FLOAT32, WHOLE_BITS, check_exact
+
+
+class _Tape(NamedTuple):
+    """`x`, `heads` (Q, K, V) and `out` (O, [N, T, features]) on their grids; `weights`: q, `totals`: t."""
+
+    x: Grid
+    heads: tuple[Grid, Grid, Grid]
+    weights: Tensor
+    totals: Tensor
+    out: Grid
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Weights as in torch.nn.MultiheadAttention: [3·features, features] and [features, features]."""
+
+    in_proj_weight: Parameter
+    in_proj_bias: Parameter
+    out_proj_weight: Parameter
+    out_proj_bias: Parameter
+    heads: int
+    bits: int
+
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+        inputs = quantise(x, self.bits, per_example)
+        parts = self._apply(inputs, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
+        queries, keys, values = (quantise(self._split(part), self.bits, per_example) for part in parts)
+        weights = self._weights(queries, keys)
+        totals = weights.sum(-1, keepdim=True, dtype=torch.float64)
+        sums = self._product(weights, values.q).double().mul_(values.step)
+        joined = self._join(sums.div_(totals).float().add_(0.0))
+        out = quantise(joined, self.bits, per_example)
+        y = self._apply(out, self.out_proj_weight, self.out_proj_bias)
+        return y, _Tape(inputs, (queries, keys, values), weights, totals, out)
+
+    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+        tape: _Tape = saved
+        out_weight = quantise(self.out_proj_weight.value, self.bits)
+        dy = quantise(gradient, self.bits)
+        self.out_proj_weight.gradient.copy_(self._weight_gradient(dy, tape.out))
+        self.out_proj_bias.gradient.copy_(exact_sum(gradient, (0, 1)))
+        d_out = rescale(self._product(dy.q, out_weight.q), dy.step, out_weight.step)
+
+        parts = [self._join(part) for part in self._heads_backward(self._split(d_out), tape)]
+        self.in_proj_bias.gradient.copy_(torch.cat([exact_sum(part, (0, 1)) for part in parts]))
+        grids = [quantise(part, self.bits) for part in parts]
+        self.in_proj_weight.gradient.copy_(torch.cat([self._weight_gradient(grid, tape.x) for grid in grids]))
+        if not needs_input:
+            return None
+        in_weight = quantise(self.in_proj_weight.value, self.bits)
+        by_query, by_key, by_value = (
+            rescale(self._product(grid.q, rows), grid.step, in_weight.step)
+            for grid, rows in zip(grids, in_weight.q.chunk(3), strict=True)
+        )
+        return quiet_(quiet_(by_query.add_(by_key)).add_(by_value))
+
+    def _weights(self, queries: Grid, keys: Grid) -> Tensor:
+        """q: integers in float32 [N, heads, T, T], 0 where j > i."""
+        scores = self._product(queries.q, keys.q.transpose(-1, -2)).double().mul_(queries.step * keys.step)
+        scores.mul_(self._temperature(scores))
+        tokens = scores.shape[-1]
+        later = torch.ones(tokens, tokens, dtype=torch.bool, device=scores.device).triu_(1)
+        scores.masked_fill_(later, -torch.inf)
+        shifted = scores.sub_(scores.amax(-1, keepdim=True))
+        return exp(shifted).mul_(2.0 ** (self.bits - 1) - 1.0).round_().float().masked_fill_(later, 0.0)
+
+    def _heads_backward(self, d_out: Tensor, tape: _Tape) -> tuple[Tensor, Tensor, Tensor]:
+        """dQ, dK, dV of dO; all [N, heads, T, d]."""
+        queries, keys, values = tape.heads
+        weights, totals = tape.weights, tape.totals
+        shares = quantise(d_out.double().div_(totals).float(), self.bits)
+        d_values = rescale(self._product(weights.transpose(-1, -2), shares.q), shares.step, 1.0)
+
+        outs = quantise(d_out, self.bits)
+        d_weights = self._product(outs.q, values.q.transpose(-1, -2)).double().mul_(outs.step * values.step)
+        means = row_sums((weights * d_weights).float()).div_(totals)
+        d_scores = (weights / totals).mul_(d_weights.sub_(means)).mul_(self._temperature(d_weights))
+        scores = quantise(d_scores.float().add_(0.0), self.bits)
+        d_queries = rescale(self._product(scores.q, keys.q), scores.step, keys.step)
+        d_keys = rescale(self._product(scores.q.transpose(-1, -2), queries.q), scores.step, queries.step)
+        return d_queries, d_keys, d_values
+
+    def _temperature(self, like: Tensor) -> Tensor:
+        """1/√d, the root and the quotient rounded in float64."""
+        return number(1.0 / math.sqrt(self.in_proj_weight.value.shape[1] // self.heads), like)
+
+    def _apply(self, x: Grid, weight: Parameter, bias: Parameter) -> Tensor:
+        grid = quantise(weight.value, self.bits)
+        return rescale(self._product(x.q, grid.q.T), x.step, grid.step).add_(bias.value)
+
+    def _weight_gradient(self, dy: Grid, x: Grid) -> Tensor:
+        """dyᵀ ⊗ x over all tokens of all examples."""
+        return rescale(self._product(dy.q.flatten(0, 1).T, x.q.flatten(0, 1)), dy.step, x.step)
+
+    def _product(self, a: Tensor, b: Tensor) -> Tensor:
+        """The integers a · b, of matrices or of batches of them: in float32 where that holds them, else in float64."""
+        check_exact(a.shape[-1], self.bits)
+        largest = a.shape[-1] * (2 ** (self.bits - 1) - 1) ** 2
+        if self.bits <= WHOLE_BITS and largest < EXACT_IN_FLOAT32:
+            return a @ b
+        return a.double() @ b.double()
+
+    def _split(self, x: Tensor) -> Tensor:
+        """[N, T, features] → [N, heads, T, d]."""
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+    def _join(self, x: Tensor) -> Tensor:
+        """[N, heads, T, d] → [N, T, features]."""
+        return x.transpose(1, 2).flatten(2)

@@ -1,0 +1,104 @@
+"""Convolutions as oneDNN computes them directly, on integers in float32 (README: Ways).
+
+Exact because the magnitudes of a sum's terms add up to less than 2^24: then no partial sum rounds, whatever
+the order. A transform (Winograd, FFT) would round; oneDNN applies one only if asked to, and torch asks for
+`convolution_direct`. It is called by its name where it can be: torch's own choice might be NNPACK, which has
+Winograd for forward passes.
+
+Shapes as in `convolution.py`. Results are integers in float32; in float64 where they are put together from
+several parts. Each raises InexactError where float32 could not hold a sum.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from deepblock.exact.ways import EXACT_IN_FLOAT32, add_up, check_exact, runs, slices
+from deepblock.exact.window import Window
+
+ALL: Final = [slice(None)]
+
+
+def forward(x: Tensor, weight: Tensor, window: Window, bits: int) -> Tensor:
+    def product(x: Tensor, weight: Tensor, channels: slice) -> Tensor:
+        x, weight = channels_last(x[:, channels]), weight[:, channels]
+        return torch.mkldnn_convolution(x, weight, None, [window.padding] * 2, [window.stride] * 2, [1, 1], 1)
+
+    def magnitudes(weight: Tensor) -> Tensor:
+        return weight.abs().sum((2, 3)).T
+
+    return _product(x, weight, bits, weight[0].numel(), magnitudes, product)
+
+
+def input_gradient(dy: Tensor, weight: Tensor, x: Tensor, window: Window, bits: int) -> Tensor:
+    def product(dy: Tensor, weight: Tensor, outputs: slice) -> Tensor:
+        return _backward(dy[:, outputs], x, weight[outputs], window, 0)
+
+    def magnitudes(weight: Tensor) -> Tensor:
+        return weight.abs().sum((2, 3))
+
+    return _product(dy, weight, bits, weight[:, 0].numel(), magnitudes, product)
+
+
+def weight_gradient(dy: Tensor, x: Tensor, weight: Tensor, window: Window, bits: int) -> Tensor:
+    def product(x: Tensor, dy: Tensor, examples: slice) -> Tensor:
+        return _backward(dy[examples], x[examples], weight, window, 1)
+
+    def magnitudes(dy: Tensor) -> Tensor:
+        return dy.abs().sum((2, 3))
+
+    return _product(channels_last(x), dy, bits, dy[:, 0].numel(), magnitudes, product)
+
+
+def _product(
+    a: Tensor,
+    b: Tensor,
+    bits: int,
+    terms: int,
+    magnitudes: Callable[[Tensor], Tensor],
+    product: Callable[[Tensor, Tensor, slice], Tensor],
+) -> Tensor:
+    """Adds the products of slices of a and b over runs of what is summed, by `product`.
+
+    `terms`: how many each number is a sum of. `magnitudes`: from a slice of b to what `runs` asks for; it is
+    looked at only where the number of terms alone does not settle it.
+    """
+    check_exact(terms, bits)
+
+    def parts() -> Iterator[tuple[Tensor, int]]:
+        left = slices(a, bits)
+        for right in slices(b, bits):
+            settled = terms * left[0].peak * right.peak < EXACT_IN_FLOAT32
+            for run in ALL if settled else runs(magnitudes(right.part), left[0].peak):
+                for part in left:
+                    yield product(part.part, right.part, run), part.shift + right.shift
+
+    return add_up(parts())
+
+
+def _backward(dy: Tensor, x: Tensor, weight: Tensor, window: Window, which: int) -> Tensor:
+    """torch's gradient of the input (0) or the weight (1) of a convolution."""
+    gradients: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+        dy,
+        x,
+        weight,
+        None,
+        stride=[window.stride] * 2,
+        padding=[window.padding] * 2,
+        dilation=[1, 1],
+        transposed=False,
+        output_padding=[0, 0],
+        groups=1,
+        output_mask=[which == place for place in range(3)],
+    )
+    return gradients[which]
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """x with strides that say so, even where it has only one channel: what oneDNN makes of it is in this
+    order then."""
+    _, channels, height, width = x.shape
+    x = x.contiguous(memory_format=torch.channels_last)
+    return x.as_strided(x.shape, (height * width * channels, 1, width * channels, channels))

@@ -1,0 +1,46 @@
+"""Tokens and their places: Embedding and learned positions (exact: Layers). Tensors are [N, tokens, features]."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from deepblock.exact.grid import quantise
+from deepblock.exact.layers import Parameter, Saved
+from deepblock.exact.product import exact_sum
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """y[n,t] = W[x[n,t]], where x holds bytes as float32. W: [vocabulary, features].
+
+    dW[v] = Sum of dy over the places of v: n = N·tokens terms on one grid of 52 − ⌈log2 n⌉ bits are added as integers,
+    so it does not matter in which order, atomically or not. There is no gradient with respect to tokens.
+    """
+
+    weight: Parameter
+
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+        tokens = x.long()
+        return self.weight.value[tokens], tokens.flatten()
+
+    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+        terms, features = len(saved), gradient.shape[-1]
+        grid = quantise(gradient, 52 - (terms - 1).bit_length())
+        integers = grid.q.new_zeros(self.weight.value.shape).double()
+        integers.index_add_(0, saved, grid.q.double().reshape(terms, features))
+        self.weight.gradient.copy_(integers.mul_(grid.step).float().add_(0.0))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """y = f32(x + P) + 0.0, with P [tokens, features]. dP = Sum dy over examples, dx = dy."""
+
+    weight: Parameter
+
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+        return (x + self.weight.value).add_(0.0), None
+
+    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+        self.weight.gradient.copy_(exact_sum(gradient, (0,)))
+        return gradient

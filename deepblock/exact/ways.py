@@ -1,0 +1,108 @@
+"""Ways of forming an integer product, the bounds that make them exact, and which one is taken (README: Ways).
+
+All of them give the same integers, so the choice is a matter of speed: it may depend on the device, the shape
+and even the data. Each way checks its bound, and none is taken on trust.
+"""
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class InexactError(ArithmeticError):
+    """The integers of a reduction could exceed what its way of adding holds exactly."""
+
+
+class Way(Enum):
+    FLOAT64 = "float64 GEMM"
+    FLOAT32 = "float32 GEMM in runs"
+    INT8 = "int8 GEMM of slices"
+    DIRECT = "direct float32 convolution of slices"
+
+
+EXACT_IN_FLOAT32: Final = 1 << 24
+EXACT_IN_FLOAT64: Final = 1 << 53
+"""Integers up to here are exact. So are sums, in any order, fused or not, whose terms' magnitudes add up to less."""
+
+WHOLE_BITS: Final = 9
+"""Up to here a tensor is one slice: |q| ≤ 255 has 8 digits, which bfloat16 and TF32 units hold as well."""
+
+SLICE_BITS: Final = 8
+SLICED_BITS: Final = 16
+"""Up to here it is two."""
+
+
+def for_matrices(bits: int, device: torch.device) -> Way:
+    """Float32 is twice as fast as float64 on CPUs, but four products of slices are not."""
+    if device.type == "cpu":
+        return Way.FLOAT32 if bits <= WHOLE_BITS else Way.FLOAT64
+    return Way.INT8 if device.type == "cuda" and bits <= SLICE_BITS else Way.FLOAT64
+
+
+def for_planes(bits: int, x: Tensor) -> Way:
+    """Direct convolution is faster even in four slices: there are no patches to write and to read."""
+    if x.device.type == "cpu" and bits <= SLICED_BITS and x.numel() and torch.backends.mkldnn.enabled:
+        return Way.DIRECT
+    return for_matrices(bits, x.device)
+
+
+def check_exact(terms: int, bits: int) -> None:
+    """Raises InexactError unless sums of `terms` products of two `bits`-bit integers are exact in float64."""
+    if terms << (2 * bits - 2) >= EXACT_IN_FLOAT64:
+        raise InexactError(
+            f"sums of {terms} products of {bits}-bit integers exceed 2^53; check_bounds refuses such tasks"
+        )
+
+
+class Slice(NamedTuple):
+    """`part` · 2^`shift`; integers in float32 with |part| ≤ `peak`."""
+
+    part: Tensor
+    shift: int
+    peak: int
+
+
+def slices(q: Tensor, bits: int) -> list[Slice]:
+    """q as a sum of slices."""
+    if bits <= WHOLE_BITS:
+        return [Slice(q, 0, 2 ** (bits - 1) - 1)]
+    if bits > SLICED_BITS:
+        raise InexactError(f"{bits}-bit integers do not fit two slices of {SLICE_BITS} bits")
+    high = torch.mul(q, 2.0**-SLICE_BITS).round_()
+    low = torch.sub(q, high, alpha=2**SLICE_BITS)
+    peak = 2 ** (SLICE_BITS - 1)
+    return [Slice(high, SLICE_BITS, peak), Slice(low, 0, peak)]
+
+
+def runs(magnitudes: Tensor, peak: int) -> list[slice]:
+    """Consecutive ranges of k over which Σ_k a[…, k] · b[k, …] is exact in float32, as few as halving finds.
+
+    `magnitudes`: |b|, [k, columns], or the sum of a few such: what meets one a. `peak`: no |a| is larger. On
+    a GPU this would wait for the device. Raises InexactError where a single k is too much.
+    """
+    return list(_halved(magnitudes, peak, 0, len(magnitudes)))
+
+
+def _halved(magnitudes: Tensor, peak: int, start: int, stop: int) -> Iterator[slice]:
+    # These sums are themselves exact below 2^24, and rounded to no less than that beyond.
+    if magnitudes[start:stop].sum(0).max().item() * peak < EXACT_IN_FLOAT32:
+        yield slice(start, stop)
+    elif stop - start < 2:
+        raise InexactError(f"products with {peak} exceed 2^24 in a single example or channel")
+    else:
+        middle = (start + stop) // 2
+        yield from _halved(magnitudes, peak, start, middle)
+        yield from _halved(magnitudes, peak, middle, stop)
+
+
+def add_up(parts: Iterator[tuple[Tensor, int]]) -> Tensor:
+    """Σ integers · 2^shift: a single part as it is, several in float64."""
+    total, first = next(parts)
+    for integers, shift in parts:
+        if total.dtype != torch.float64:
+            total = total.double().mul_(2.0**first)
+        total.add_(integers, alpha=2.0**shift)
+    return total

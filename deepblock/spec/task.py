@@ -1,0 +1,47 @@
+"""The description of a task."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from deepblock.cid import Cid
+from deepblock.codec import U8, U32
+from deepblock.spec.layers import Layer
+from deepblock.types import Hash32
+
+RATE_ONE: Final = 1 << 32
+"""What 1.0 is as a rate: real-valued parameters are integers / 2^32."""
+
+
+class SpecError(ValueError):
+    """The description is not of a task that can be trained; the message says which number is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """A task. `lr_high`, `lr_low`, `momentum` and `decay` are integers / 2^32 (`RATE_ONE`).
+
+    An input byte x enters as f32((x − input_zero) / input_span); tokens are bytes with zero 0 and span 1. The last
+    layer gives `classes` logits, or as many for each token. `train` and `heldout` name canonical dataset
+    files. A session is `segments` (K) segments of `steps` (m) SGD steps on `batch` (B) examples; within each
+    segment the learning rate falls from `lr_high` to `lr_low`. Products are formed on a grid of `bits`.
+    """
+
+    name: str
+    input_shape: tuple[U32, ...]
+    input_zero: U8
+    input_span: U8
+    classes: U32
+    layers: tuple[Layer, ...]
+    init_seed: Hash32
+    train: Cid
+    heldout: Cid
+    n_train: U32
+    n_heldout: U32
+    segments: U32
+    steps: U32
+    batch: U32
+    lr_high: U32
+    lr_low: U32
+    momentum: U32
+    decay: U32
+    bits: U8

@@ -1,0 +1,134 @@
+"""How the vectors of the residual network and the transformer came to be.
+
+`python -m tests.vectors.exact.make` writes their descriptions, their data (always the same bytes) and their results.
+The others are older than this file. Data come from SHAKE-256, so another implementation can make them too, but has no
+need to: the vectors hold the files.
+"""
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from deepblock.data import pack_split
+from deepblock.spec import (
+    GELU,
+    RATE_ONE,
+    Attention,
+    AvgPool,
+    Conv2d,
+    Embedding,
+    GlobalAvgPool,
+    GroupedConv2d,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    Positions,
+    ReLU,
+    Residual,
+    TaskSpec,
+    check_bounds,
+)
+from deepblock.types import Hash32
+from deepblock.unixfs import file_cid
+from tests.vectors.exact.session import FOLDER, run
+
+COUNTED = (
+    b"zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    * 12
+)
+TOKENS = 24
+
+RESIDUAL = (
+    Conv2d(8, 3, 1, 1),
+    GroupNorm(2),
+    ReLU(),
+    Residual((Conv2d(8, 3, 1, 1), GroupNorm(4), GELU(), Conv2d(8, 3, 1, 1), GroupNorm(4)), ()),
+    ReLU(),
+    Residual(
+        (Conv2d(16, 3, 2, 1), GroupNorm(4), ReLU(), GroupedConv2d(16, 3, 1, 1, 4), GroupNorm(1)),
+        (AvgPool(2), Conv2d(16, 1, 1, 0)),
+    ),
+    ReLU(),
+    GlobalAvgPool(),
+    Linear(5),
+)
+TRANSFORMER = (
+    Embedding(128, 24),
+    Positions(),
+    Residual((LayerNorm(), Attention(3)), ()),
+    Residual((LayerNorm(), Linear(48), GELU(), Linear(24)), ()),
+    Residual((LayerNorm(), Attention(4)), ()),
+    LayerNorm(),
+    Linear(128),
+)
+
+
+def noise(label: str, count: int) -> np.ndarray:
+    return np.frombuffer(hashlib.shake_256(label.encode()).digest(count), np.uint8)
+
+
+def pictures(label: str, examples: int) -> bytes:
+    """One of five random pictures of [2, 6, 6], and noise on it."""
+    shape = (2, 6, 6)
+    classes = noise("pictures", 5 * 72).reshape(5, *shape) // 2
+    labels = noise(f"{label} labels", examples) % 5
+    inputs = classes[labels] + noise(label, examples * 72).reshape(examples, *shape) // 2
+    return pack_split(inputs, labels)
+
+
+def text(label: str, examples: int) -> bytes:
+    """Windows of a text that counts in words, each with the characters that follow its own."""
+    starts = noise(label, examples).astype(int)
+    windows = np.stack([np.frombuffer(COUNTED, np.uint8)[start : start + TOKENS + 1] for start in starts])
+    return pack_split(windows[:, :-1], windows[:, 1:])
+
+
+def vector(name: str, layers: tuple[Any, ...], train: bytes, heldout: bytes, **fields: Any) -> dict[str, Any]:
+    seeds = [hashlib.sha256(f"{name} {what}".encode()).digest() for what in ("weights", "session")]
+    spec = TaskSpec(
+        name=name,
+        layers=layers,
+        init_seed=Hash32(seeds[0]),
+        train=file_cid(train),
+        heldout=file_cid(heldout),
+        lr_high=RATE_ONE // 10,
+        lr_low=RATE_ONE // 40,
+        momentum=RATE_ONE // 10 * 9,
+        decay=RATE_ONE // 2000,
+        **fields,
+    )
+    check_bounds(spec, min_train=1)
+    return {
+        "comment": "A published session: tests/vectors/README.md.",
+        "spec": TypeAdapter(TaskSpec).dump_python(spec, mode="json"),
+        "seed": seeds[1].hex(),
+        "train": base64.b64encode(train).decode(),
+        "heldout": base64.b64encode(heldout).decode(),
+    }
+
+
+def main() -> None:
+    planes = dict(input_shape=(2, 6, 6), input_zero=128, input_span=64, classes=5, n_train=160, n_heldout=16)
+    tokens = dict(input_shape=(TOKENS,), input_zero=0, input_span=1, classes=128, n_train=200, n_heldout=16)
+    lengths = dict(segments=12, steps=6, batch=20)
+    made = [
+        vector(
+            "residual", RESIDUAL, pictures("train", 160), pictures("heldout", 16), **planes, **lengths, bits=8
+        ),
+        vector(
+            "transformer", TRANSFORMER, text("train", 200), text("heldout", 16), **tokens, **lengths, bits=10
+        ),
+    ]
+    for one in made:
+        name = one["spec"]["name"]
+        file = FOLDER / f"{name}.json"
+        file.write_text(json.dumps(one, indent=1) + "\n")
+        file.write_text(json.dumps(one | {"result": run(name)}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
