@@ -105,7 +105,9 @@ def _add_training(commands: Any) -> None:
     command.add_argument("--force", action="store_true", help="replace FILE even if it is no model")
 
     data = _group(commands, "data", "data sets")
-    sets = _group(data, "import", "bring a data set into DATA_DIR/blobs, where DATA_DIR is ~/.deepblock unless said")
+    sets = _group(
+        data, "import", "bring a data set into DATA_DIR/blobs, where DATA_DIR is ~/.deepblock unless said"
+    )
     command = _add(
         sets,
         "fashion-mnist",

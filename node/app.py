@@ -25,7 +25,7 @@ from node.jobs.errors import DeviceUnusable
 from node.mempool import Mempool
 from node.miner import Miner
 from node.p2p.door import Door
-from node.p2p.events import DoorError
+from node.p2p.events import DoorError, ListenError
 from node.peers import Peers
 from node.pipeline import Pipeline
 from node.retention import Retention
@@ -72,10 +72,7 @@ class App:
             topics=validators(params, network),
             handlers=self.service.handlers,
         )
-        try:
-            self.peers = Peers(self.door, list(config.bootstrap))
-        except ValueError as error:
-            raise StartError(f"--bootstrap: {error}") from None
+        self.peers = Peers(self.door, list(config.bootstrap))
         self.jobs = Jobs(folder / BLOBS, threads=config.threads, device=config.device)
         self.fetcher = Fetcher(self.door, self.peers, self.blobs)
         self.data = TaskData(self.chain, self.blobs, self.fetcher)
@@ -131,7 +128,10 @@ class App:
             except DeviceUnusable as error:
                 raise StartError(str(error)) from None
         await self.jobs.start()
-        await self.door.start()
+        try:
+            await self.door.start()
+        except ListenError as error:
+            raise StartError(f"{error}; choose another --p2p-port (0: any) or --p2p-host") from None
         url = await self.server.start()
         self.service.own = tuple(self.door.addrs)
         facts = {

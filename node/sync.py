@@ -21,12 +21,13 @@ from consensus.transition import check_block
 from deepblock.cid import Cid
 from deepblock.codec import Malformed, encode
 from deepblock.types import Block
+from node.addresses import peer_in
 from node.chain import Chain
 from node.fetch import Fetcher
 from node.messages import MAX_ADDRESSES, Status
 from node.p2p.door import Door
 from node.p2p.events import DoorError
-from node.peers import BAN_SCORE, Peers, peer_in
+from node.peers import BAN_SCORE, Peers
 from node.pipeline import Origin, Pipeline
 from node.serve import Service
 
