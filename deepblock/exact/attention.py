@@ -1,12 +1,13 @@
 """Causal multi-head self-attention (exact: Attention).
 
-    Q, K, V = the three parts of x ⊗ Wᵀ + b, each [N, heads, T, d];   z_ij = (Q_i ⊗ K_j)·(1/√d), for j ≤ i
+    Q, K, V = the three parts of x ⊗ Wᵀ + b, each [N, heads, T, d];   z_ij = Q_i·K_j / √d, for j ≤ i
     q_ij = round_half_even(exp(z_ij − max_j z_ij) · (2^(bits−1) − 1)),   t_i = Σ_j q_ij
     O_i = Σ_j q_ij·V_j / t_i,   y = O ⊗ W_outᵀ + b_out
 
 The weights p_ij = q_ij / t_i need no grid: q are integers already, the largest of a row is 2^(bits−1) − 1 however many
-share the row, and Σ_j p_ij is 1. Q, K and V have a grid each. Products stay integers until they are scaled in float64,
-which is exact, so that z is always finite. Backward, with dO = dy ⊗ W_out and the rounding of q passed through:
+share the row, and Σ_j p_ij is 1. Q, K and V have a grid each. The largest of a row is taken off while z are integers,
+and so exactly; what is left is scaled in float32, and rounding exp32 of −Inf gives 0 where j > i. Backward, with
+dO = dy ⊗ W_out and the rounding of q passed through:
 
     dV_j = Σ_i q_ij ⊗ (dO_i / t_i),   dP_ij = dO_i ⊗ V_j,   r_i = Σ_j p_ij·dP_ij,   dz_ij = p_ij·(dP_ij − r_i)·(1/√d)
     dQ_i = Σ_j dz_ij ⊗ K_j,   dK_j = Σ_i dz_ij ⊗ Q_i
@@ -17,17 +18,20 @@ products: dx = f32(f32(dQ ⊗ W_Q + dK ⊗ W_K) + dV ⊗ W_V). Nothing goes from
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
-from deepblock.exact.elementwise import exp, quiet_
+from deepblock.exact.elementwise import exp32, quiet_
 from deepblock.exact.grid import Grid, quantise
 from deepblock.exact.layers import Parameter, Saved
-from deepblock.exact.product import exact_sum, rescale
+from deepblock.exact.product import exact_sum, matmul, rescale
 from deepblock.exact.rows import number, row_sums
 from deepblock.exact.ways import EXACT_IN_FLOAT32, WHOLE_BITS, check_exact
+
+LARGEST_FACTOR: Final = 2.0**127
+"""Times any integer but 0 it is beyond all that exp32 tells from 0; and times 0 it is 0."""
 
 
 class _Tape(NamedTuple):
@@ -69,7 +73,7 @@ class Attention:
         dy = quantise(gradient, self.bits)
         self.out_proj_weight.gradient.copy_(self._weight_gradient(dy, tape.out))
         self.out_proj_bias.gradient.copy_(exact_sum(gradient, (0, 1)))
-        d_out = rescale(self._product(dy.q, out_weight.q), dy.step, out_weight.step)
+        d_out = rescale(self._rows(dy.q, out_weight.q), dy.step, out_weight.step)
 
         parts = [self._join(part) for part in self._heads_backward(self._split(d_out), tape)]
         self.in_proj_bias.gradient.copy_(torch.cat([exact_sum(part, (0, 1)) for part in parts]))
@@ -79,20 +83,20 @@ class Attention:
             return None
         in_weight = quantise(self.in_proj_weight.value, self.bits)
         by_query, by_key, by_value = (
-            rescale(self._product(grid.q, rows), grid.step, in_weight.step)
-            for grid, rows in zip(grids, in_weight.q.chunk(3), strict=True)
+            rescale(self._rows(grid.q, part), grid.step, in_weight.step)
+            for grid, part in zip(grids, in_weight.q.chunk(3), strict=True)
         )
         return quiet_(quiet_(by_query.add_(by_key)).add_(by_value))
 
     def _weights(self, queries: Grid, keys: Grid) -> Tensor:
         """q: integers in float32 [N, heads, T, T], 0 where j > i."""
-        scores = self._product(queries.q, keys.q.transpose(-1, -2)).double().mul_(queries.step * keys.step)
-        scores.mul_(self._temperature(scores))
-        tokens = scores.shape[-1]
-        later = torch.ones(tokens, tokens, dtype=torch.bool, device=scores.device).triu_(1)
-        scores.masked_fill_(later, -torch.inf)
-        shifted = scores.sub_(scores.amax(-1, keepdim=True))
-        return exp(shifted).mul_(2.0 ** (self.bits - 1) - 1.0).round_().float().masked_fill_(later, 0.0)
+        integers = self._product(queries.q, keys.q.transpose(-1, -2))
+        tokens = integers.shape[-1]
+        later = torch.ones(tokens, tokens, dtype=torch.bool, device=integers.device).triu_(1)
+        integers.masked_fill_(later, -torch.inf)
+        below = integers.sub_(integers.amax(-1, keepdim=True)).float()
+        factor = (self._temperature(below) * queries.step * keys.step).clamp_max_(LARGEST_FACTOR)
+        return exp32(below.mul_(factor.float())).mul_(2.0 ** (self.bits - 1) - 1.0).round_()
 
     def _heads_backward(self, d_out: Tensor, tape: _Tape) -> tuple[Tensor, Tensor, Tensor]:
         """dQ, dK, dV of dO; all [N, heads, T, d]."""
@@ -116,17 +120,22 @@ class Attention:
 
     def _apply(self, x: Grid, weight: Parameter, bias: Parameter) -> Tensor:
         grid = quantise(weight.value, self.bits)
-        return rescale(self._product(x.q, grid.q.T), x.step, grid.step).add_(bias.value)
+        return rescale(self._rows(x.q, grid.q.T), x.step, grid.step).add_(bias.value)
 
     def _weight_gradient(self, dy: Grid, x: Grid) -> Tensor:
         """dyᵀ ⊗ x over all tokens of all examples."""
-        return rescale(self._product(dy.q.flatten(0, 1).T, x.q.flatten(0, 1)), dy.step, x.step)
+        return rescale(matmul(dy.q.flatten(0, 1).T, x.q.flatten(0, 1), self.bits), dy.step, x.step)
+
+    def _rows(self, x: Tensor, matrix: Tensor) -> Tensor:
+        """The integers of each token's product with a matrix."""
+        return matmul(x.flatten(0, 1), matrix, self.bits).view(*x.shape[:2], -1)
 
     def _product(self, a: Tensor, b: Tensor) -> Tensor:
-        """The integers a · b, of matrices or of batches of them: in float32 where that holds them, else in float64."""
+        """The integers a · b, of a matrix for each head: in float32 where that holds them and their
+        differences, else in float64."""
         check_exact(a.shape[-1], self.bits)
         largest = a.shape[-1] * (2 ** (self.bits - 1) - 1) ** 2
-        if self.bits <= WHOLE_BITS and largest < EXACT_IN_FLOAT32:
+        if self.bits <= WHOLE_BITS and 2 * largest < EXACT_IN_FLOAT32:
             return a @ b
         return a.double() @ b.double()
 

@@ -27,6 +27,30 @@ LN2_HIGH: Final = float.fromhex("0x1.62e42feep-1")
 LN2_LOW: Final = float.fromhex("0x1.a39ef35793c76p-33")
 """ln 2 − LN2_HIGH."""
 
+EXP32_LOWEST: Final = -20.0
+"""exp32 is evaluated at max(x, −20): further down it is 0 among multiples of 2^-16."""
+
+LOG2_E_32: Final = float.fromhex("0x1.715476p+0")
+LN2_HIGH_32: Final = float.fromhex("0x1.62e4p-1")
+"""The first 15 bits of ln 2: k · LN2_HIGH_32 is exact in float32 for |k| < 2^9."""
+
+LN2_LOW_32: Final = float.fromhex("0x1.7f7d1cp-20")
+"""f32(ln 2 − LN2_HIGH_32)."""
+
+EXP32_TERMS: Final = tuple(
+    float.fromhex(term)
+    for term in (
+        "0x1.6c16c2p-10",
+        "0x1.111112p-7",
+        "0x1.555556p-5",
+        "0x1.555556p-3",
+        "0x1p-1",
+        "0x1p+0",
+        "0x1p+0",
+    )
+)
+"""1/6!, 1/5!, … 1/0!, in float32."""
+
 SQRT_HALF: Final = float.fromhex("0x1.6a09e667f3bcdp-1")
 """√½; log reduces its argument to [√½, √2)."""
 

@@ -4,12 +4,17 @@ import torch
 from torch import Tensor
 
 from deepblock.exact.constants import (
+    EXP32_LOWEST,
+    EXP32_TERMS,
     EXP_LOWEST,
     EXP_TERMS,
     LIMIT,
     LN2_HIGH,
+    LN2_HIGH_32,
     LN2_LOW,
+    LN2_LOW_32,
     LOG2_E,
+    LOG2_E_32,
     LOG_TERMS,
     SQRT_HALF,
     TINY,
@@ -29,6 +34,20 @@ def exp(x: Tensor) -> Tensor:
     for term in EXP_TERMS[1:]:
         y.mul_(r).add_(term)
     return y.mul_(_power_of_two(k.long()))
+
+
+def exp32(x: Tensor) -> Tensor:
+    """exp of float32 x ≤ 0 (−Inf too), for attention: within 2^-21, relatively, and at −20 where x is below.
+
+    As `exp`, but all in float32, and Σ rⁿ/n! only to n = 6.
+    """
+    x = x.clamp_min(EXP32_LOWEST)
+    k = (x * LOG2_E_32).round_()
+    r = x.sub_(k * LN2_HIGH_32).sub_(k * LN2_LOW_32)
+    y = torch.full_like(r, EXP32_TERMS[0])
+    for term in EXP32_TERMS[1:]:
+        y.mul_(r).add_(term)
+    return y.mul_((k.int() + 127).bitwise_left_shift_(23).view(torch.float32))
 
 
 def log(x: Tensor) -> Tensor:

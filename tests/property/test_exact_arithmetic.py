@@ -74,6 +74,13 @@ def test_exp(xs):
     np.testing.assert_allclose(got, np.exp(np.maximum(xs, -64.0)), rtol=4e-16)
 
 
+@given(st.lists(st.floats(-200.0, 0.0, width=32) | st.just(-np.inf), min_size=1, max_size=20))
+def test_exp32(xs):
+    got = elementwise.exp32(torch.tensor(xs))
+    assert_same_bits(got, np.array([reference.exp32(np.float32(x)) for x in xs]))
+    np.testing.assert_allclose(got, np.exp(np.maximum(xs, -20.0)), rtol=2.0**-21)
+
+
 @given(st.lists(st.floats(2.0**-40, 2.0**60), min_size=1, max_size=20))
 def test_log(xs):
     got = elementwise.log(torch.tensor(xs, dtype=torch.float64))

@@ -8,13 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepblock.exact.constants import (
+    EXP32_LOWEST,
+    EXP32_TERMS,
     EXP_LOWEST,
     EXP_ONE,
     EXP_TERMS,
     LIMIT,
     LN2_HIGH,
+    LN2_HIGH_32,
     LN2_LOW,
+    LN2_LOW_32,
     LOG2_E,
+    LOG2_E_32,
     LOG_TERMS,
     SQRT_HALF,
     TINY,
@@ -106,6 +111,17 @@ def exp(x: float) -> float:
         y = y * r
         y = y + term
     return math.ldexp(y, k)
+
+
+def exp32(x: np.float32) -> np.float32:
+    x = max(x, np.float32(EXP32_LOWEST))
+    k = np.float32(round(float(x * np.float32(LOG2_E_32))))
+    r = (x - k * np.float32(LN2_HIGH_32)) - k * np.float32(LN2_LOW_32)
+    y = np.float32(EXP32_TERMS[0])
+    for term in EXP32_TERMS[1:]:
+        y = y * r
+        y = y + np.float32(term)
+    return y * np.float32(2.0 ** int(k))
 
 
 def log(x: float) -> float:

@@ -10,7 +10,7 @@ from deepblock.exact.reference.arithmetic import (
     Array,
     Integers,
     exact_sum,
-    exp,
+    exp32,
     f32,
     integer_product,
     product,
@@ -53,11 +53,14 @@ def _heads(qkv: Array, heads: int, bits: int) -> list[list[_Head]]:
 
 
 def _weights(q: Integers, k: Integers, scale: Fraction, bits: int) -> Integers:
-    temperature = 1.0 / math.sqrt(q.shape[1])
+    factor = np.float32(min(float(1 / scale) * (1.0 / math.sqrt(q.shape[1])), 2.0**127))
+    one = np.float32(2.0 ** (bits - 1) - 1.0)
     weights = np.full((len(q), len(q)), 0, object)
     for i, row in enumerate(integer_product(q, k.T)):
-        z = [float(integer / scale) * temperature for integer in row[: i + 1]]
-        weights[i, : i + 1] = [round(exp(one - max(z)) * (2.0 ** (bits - 1) - 1.0)) for one in z]
+        earlier = row[: i + 1]
+        below = [np.float32(float(integer - max(earlier))) for integer in earlier]
+        with np.errstate(over="ignore"):
+            weights[i, : i + 1] = [round(float(exp32(number * factor) * one)) for number in below]
     return weights
 
 
