@@ -337,7 +337,7 @@ def test_a_worker_that_does_not_answer_a_cancel_is_replaced(runner, jobs, seal, 
     ("module", "code", "status", "stderr"),
     [
         ("torch", "raise ImportError('libtorch.so: not found')", "exit status 1", "libtorch.so: not found"),
-        ("sitecustomize", "print('welcome to this machine')", "what it said is no report", ""),
+        ("sitecustomize", "print('welcome to this machine', flush=True)", "what it said is no report", ""),
     ],
 )
 def test_a_worker_that_cannot_start_says_why(tmp_path, monkeypatch, module, code, status, stderr):
