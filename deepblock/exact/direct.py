@@ -68,12 +68,10 @@ def _product(
     check_exact(terms, bits)
 
     def parts() -> Iterator[tuple[Tensor, int]]:
-        left = slices(a, bits)
-        for right in slices(b, bits):
-            settled = terms * left[0].peak * right.peak < EXACT_IN_FLOAT32
-            for run in ALL if settled else runs(magnitudes(right.part), left[0].peak):
-                for part in left:
-                    yield product(part.part, right.part, run), part.shift + right.shift
+        for left, right in zip(slices(a, bits), slices(b, bits), strict=True):
+            settled = terms * left.peak * right.peak < EXACT_IN_FLOAT32
+            for run in ALL if settled else runs(magnitudes(right.part), left.peak):
+                yield product(left.part, right.part, run), left.weight
 
     return add_up(parts())
 

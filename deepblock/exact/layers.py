@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import max_pool2d, threshold
 
 from deepblock.exact import convolution
 from deepblock.exact.grid import quantise
@@ -108,7 +108,7 @@ class ReLU:
     """max(x, 0) + 0.0 (so never −0). The gradient passes where x > 0, else it is +0."""
 
     def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
-        y = x.clamp_min(0.0).add_(0.0)
+        y = threshold(x, 0.0, 0.0)  # 0.0 in place of whatever is not above 0.0, so of −0 too
         return y, y
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
@@ -129,8 +129,13 @@ class MaxPool:
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
         x, chosen = saved
         size = [self.size, self.size]
+        order = (
+            torch.channels_last
+            if x.is_contiguous(memory_format=torch.channels_last)
+            else torch.contiguous_format
+        )
         placed: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-            gradient, x, size, size, [0, 0], [1, 1], False, chosen
+            gradient.contiguous(memory_format=order), x, size, size, [0, 0], [1, 1], False, chosen
         )
         return placed
 

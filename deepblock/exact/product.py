@@ -47,7 +47,7 @@ def _float32(a: Tensor, b: Tensor, bits: int) -> Tensor:
     if a.shape[1] * peak * peak < EXACT_IN_FLOAT32:
         return a @ b
     found = runs(b.abs() if b.shape[1] < a.shape[0] else a.abs().T, peak)
-    return add_up((a[:, run] @ b[run], 0) for run in found)
+    return add_up((a[:, run] @ b[run], 1) for run in found)
 
 
 def rescale(

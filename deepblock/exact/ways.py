@@ -32,7 +32,7 @@ WHOLE_BITS: Final = 9
 
 SLICE_BITS: Final = 8
 SLICED_BITS: Final = 16
-"""Up to here it is two."""
+"""Up to here it is two digits of 8 bits."""
 
 
 def for_matrices(bits: int, device: torch.device) -> Way:
@@ -58,23 +58,31 @@ def check_exact(terms: int, bits: int) -> None:
 
 
 class Slice(NamedTuple):
-    """`part` · 2^`shift`; integers in float32 with |part| ≤ `peak`."""
+    """`part`: integers in float32, |part| ≤ `peak` ≤ 256. `weight`: what products of two such parts count for."""
 
     part: Tensor
-    shift: int
     peak: int
+    weight: int
 
 
 def slices(q: Tensor, bits: int) -> list[Slice]:
-    """q as a sum of slices."""
+    """Parts of q that are small enough for float32: q·q' = Σ weight · part · part'.
+
+    With digits q = 2^8·h + l it takes three products in place of four (Karatsuba):
+    q·q' = (2^16 − 2^8)·h·h' + 2^8·(h + l)·(h' + l') − (2^8 − 1)·l·l'.
+    """
     if bits <= WHOLE_BITS:
-        return [Slice(q, 0, 2 ** (bits - 1) - 1)]
+        return [Slice(q, 2 ** (bits - 1) - 1, 1)]
     if bits > SLICED_BITS:
-        raise InexactError(f"{bits}-bit integers do not fit two slices of {SLICE_BITS} bits")
-    high = torch.mul(q, 2.0**-SLICE_BITS).round_()
-    low = torch.sub(q, high, alpha=2**SLICE_BITS)
-    peak = 2 ** (SLICE_BITS - 1)
-    return [Slice(high, SLICE_BITS, peak), Slice(low, 0, peak)]
+        raise InexactError(f"{bits}-bit integers are more than two digits of {SLICE_BITS} bits")
+    base = 1 << SLICE_BITS
+    high = torch.mul(q, 1.0 / base).round_()
+    low = torch.sub(q, high, alpha=base)
+    return [
+        Slice(high, base // 2, base * (base - 1)),
+        Slice(low, base // 2, 1 - base),
+        Slice(high + low, base, base),
+    ]
 
 
 def runs(magnitudes: Tensor, peak: int) -> list[slice]:
@@ -99,10 +107,10 @@ def _halved(magnitudes: Tensor, peak: int, start: int, stop: int) -> Iterator[sl
 
 
 def add_up(parts: Iterator[tuple[Tensor, int]]) -> Tensor:
-    """Σ integers · 2^shift: a single part as it is, several in float64."""
-    total, first = next(parts)
-    for integers, shift in parts:
-        if total.dtype != torch.float64:
-            total = total.double().mul_(2.0**first)
-        total.add_(integers, alpha=2.0**shift)
+    """Σ integers · weight: in float64, but for a single part of weight 1."""
+    total, weight = next(parts)
+    if weight != 1:
+        total = total.double().mul_(weight)
+    for integers, weight in parts:
+        total = total.double().add_(integers, alpha=weight)
     return total

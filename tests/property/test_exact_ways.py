@@ -62,11 +62,13 @@ def test_matrices(data, m, k, n, bits):
 
 
 @given(st.data(), BITS)
-def test_slices_put_together_are_the_number(data, bits):
+def test_slices_put_together(data, bits):
     q = torch.from_numpy(data.draw(integers((50,), bits)))
-    parts = ways.slices(q, bits)
-    assert sum(part * 2**shift for part, shift, _ in parts).equal(q)
-    assert all(part.abs().max() <= peak <= 255 for part, _, peak in parts)
+    other = torch.from_numpy(data.draw(integers((50,), bits)))
+    pairs = list(zip(ways.slices(q, bits), ways.slices(other, bits), strict=True))
+    product = sum(a.part.double() * b.part.double() * a.weight for a, b in pairs)
+    assert product.equal(q.double() * other.double())
+    assert all(a.part.abs().max() <= a.peak <= 256 for a, _ in pairs)
     digits = int8.slices(q, bits)
     assert sum(digit.double() * 256.0**i for i, digit in enumerate(digits)).equal(q.double())
 
