@@ -73,10 +73,13 @@ def rescale(
     return product.add_(0.0 if bias is None else bias)
 
 
-def exact_sum(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """f32(Σ x) + 0.0 over `dims`, float32: n terms on one grid of 52 − ⌈log2 n⌉ bits, summed as integers."""
+def exact_sum(x: Tensor, dims: tuple[int, ...], peak: float | None = None) -> Tensor:
+    """f32(Σ x) + 0.0 over `dims`, float32: n terms on one grid of 52 − ⌈log2 n⌉ bits, summed as integers.
+
+    `peak`: `peak_of(x)`, if it is known.
+    """
     terms = 1
     for dim in dims:
         terms *= x.shape[dim]
-    grid = quantise(x, 52 - max(0, terms - 1).bit_length())
-    return grid.q.sum(dims, dtype=torch.float64).mul_(grid.step).float().add_(0.0)
+    grid = quantise(x, 52 - max(0, terms - 1).bit_length(), peak=peak)
+    return grid.q.double().sum(dims).mul_(grid.step).float().add_(0.0)

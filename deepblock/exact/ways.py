@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -85,25 +86,21 @@ def slices(q: Tensor, bits: int) -> list[Slice]:
     ]
 
 
-def runs(magnitudes: Tensor, peak: int) -> list[slice]:
-    """Consecutive ranges of k over which Σ_k a[…, k] · b[k, …] is exact in float32, as few as halving finds.
+def runs(magnitudes: Tensor, peak: int) -> Iterator[slice]:
+    """Consecutive ranges of k over which Σ_k a[…, k] · b[k, …] is exact in float32, each as long as can be.
 
-    `magnitudes`: |b|, [k, columns], or the sum of a few such: what meets one a. `peak`: no |a| is larger. On
-    a GPU this would wait for the device. Raises InexactError where a single k is too much.
+    `magnitudes`: |b|, [k, columns], or the sum of a few such: what meets one a. `peak`: no |a| is larger. On a GPU this
+    would wait for the device. Raises InexactError where a single k is too much.
     """
-    return list(_halved(magnitudes, peak, 0, len(magnitudes)))
-
-
-def _halved(magnitudes: Tensor, peak: int, start: int, stop: int) -> Iterator[slice]:
-    # These sums are themselves exact below 2^24, and rounded to no less than that beyond.
-    if magnitudes[start:stop].sum(0).max().item() * peak < EXACT_IN_FLOAT32:
-        yield slice(start, stop)
-    elif stop - start < 2:
-        raise InexactError(f"products with {peak} exceed 2^24 in a single example or channel")
-    else:
-        middle = (start + stop) // 2
-        yield from _halved(magnitudes, peak, start, middle)
-        yield from _halved(magnitudes, peak, middle, stop)
+    totals = magnitudes.double().cumsum(0).numpy()
+    start, before = 0, 0.0
+    while start < len(totals):
+        largest = (totals[start:] - before).max(1) * peak  # of ever longer runs
+        length = int(np.searchsorted(largest, EXACT_IN_FLOAT32))
+        if length == 0:
+            raise InexactError(f"products with {peak} exceed 2^24 in a single example or channel")
+        yield slice(start, start + length)
+        start, before = start + length, totals[start + length - 1]
 
 
 def add_up(parts: Iterator[tuple[Tensor, int]]) -> Tensor:
@@ -112,5 +109,5 @@ def add_up(parts: Iterator[tuple[Tensor, int]]) -> Tensor:
     if weight != 1:
         total = total.double().mul_(weight)
     for integers, weight in parts:
-        total = total.double().add_(integers, alpha=weight)
+        total = total.double().add_(integers.double(), alpha=weight)
     return total

@@ -140,7 +140,7 @@ def test_runs_are_as_exact_as_they_say(data, k, columns, peak):
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     largest = data.draw(st.integers(1, 2**24 // peak - 1))
     magnitudes = random.integers(0, largest + 1, (k, columns))
-    found = ways.runs(torch.from_numpy(magnitudes.astype(np.float32)), peak)
+    found = list(ways.runs(torch.from_numpy(magnitudes.astype(np.float32)), peak))
     assert [place for run in found for place in range(k)[run]] == list(range(k))
     assert all(int(magnitudes[run].sum(0).max()) * peak < 2**24 for run in found)
 
