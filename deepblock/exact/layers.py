@@ -58,11 +58,11 @@ class Linear:
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
         x, weight = saved
         peak = peak_of(gradient)
+        self.bias.gradient.copy_(exact_sum(gradient, tuple(range(gradient.dim() - 1)), peak))
         dy = quantise(gradient, self.bits, peak=peak)
         rows = dy.q.reshape(-1, gradient.shape[-1])
         integers = matmul(rows.T, x.q.reshape(-1, x.q.shape[-1]), self.bits)
         self.weight.gradient.copy_(rescale(integers, dy.step, x.step))
-        self.bias.gradient.copy_(exact_sum(gradient, tuple(range(gradient.dim() - 1)), peak))
         if not needs_input:
             return None
         return rescale(matmul(rows, weight.q, self.bits).view(x.q.shape), dy.step, weight.step)
@@ -91,10 +91,10 @@ class Conv2d:
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
         x, weight = saved
         peak = peak_of(gradient)
+        self.bias.gradient.copy_(exact_sum(gradient, (0, 2, 3), peak))
         dy = quantise(gradient, self.bits, peak=peak)
         integers = convolution.weight_gradient(dy.q, x.q, weight.q, self._window, self.bits)
         self.weight.gradient.copy_(rescale(integers, dy.step, x.step))
-        self.bias.gradient.copy_(exact_sum(gradient, (0, 2, 3), peak))
         if not needs_input:
             return None
         integers = convolution.input_gradient(dy.q, weight.q, x.q, self._window, self.bits)

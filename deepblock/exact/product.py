@@ -6,13 +6,16 @@ import torch
 from torch import Tensor
 
 from deepblock.exact import int8
-from deepblock.exact.grid import quantise
+from deepblock.exact.grid import peak_of, quantise
 from deepblock.exact.ways import EXACT_IN_FLOAT32, InexactError, Way, add_up, check_exact, for_matrices, runs
 
 _ZERO: Final = torch.zeros(())
 
 _PLAIN_STEP: Final = 2.0**100
 """An integer below 2^24 times at most this is a float32."""
+
+SUMMED_AT_A_TIME: Final = 1 << 17
+"""Numbers that a sum on the CPU converts to float64 at a time."""
 
 _LARGEST_STEP: Final = 2.0**127
 """The largest power of two in float32."""
@@ -81,5 +84,21 @@ def exact_sum(x: Tensor, dims: tuple[int, ...], peak: float | None = None) -> Te
     terms = 1
     for dim in dims:
         terms *= x.shape[dim]
-    grid = quantise(x, 52 - max(0, terms - 1).bit_length(), peak=peak)
-    return grid.q.double().sum(dims).mul_(grid.step).float().add_(0.0)
+    bits = 52 - max(0, terms - 1).bit_length()
+    if peak is None:
+        peak = peak_of(x)
+    blocks = x.split(_block(x)) if peak is not None and 0 in dims and x.numel() else (x,)
+    integers, step = _summed(blocks[0], dims, bits, peak)
+    for block in blocks[1:]:
+        integers.add_(_summed(block, dims, bits, peak)[0])
+    return integers.mul_(step).float().add_(0.0)
+
+
+def _summed(x: Tensor, dims: tuple[int, ...], bits: int, peak: float | None) -> tuple[Tensor, Tensor | float]:
+    grid = quantise(x, bits, peak=peak)
+    return grid.q.double().sum(dims), grid.step
+
+
+def _block(x: Tensor) -> int:
+    """How many of x[i] a processor's cache holds, about."""
+    return max(1, SUMMED_AT_A_TIME * len(x) // x.numel())

@@ -59,31 +59,35 @@ def check_exact(terms: int, bits: int) -> None:
 
 
 class Slice(NamedTuple):
-    """`part`: integers in float32, |part| ≤ `peak` ≤ 256. `weight`: what products of two such parts count for."""
+    """`part`: integers in float32, |part| ≤ `peak` ≤ 256. `weight`: what it, or a product of two, counts for."""
 
     part: Tensor
     peak: int
     weight: int
 
 
-def slices(q: Tensor, bits: int) -> list[Slice]:
-    """Parts of q that are small enough for float32: q·q' = Σ weight · part · part'.
-
-    With digits q = 2^8·h + l it takes three products in place of four (Karatsuba):
-    q·q' = (2^16 − 2^8)·h·h' + 2^8·(h + l)·(h' + l') − (2^8 − 1)·l·l'.
-    """
+def digits(q: Tensor, bits: int) -> list[Slice]:
+    """q = Σ weight · part: itself, or a multiple of 2^8 and the rest."""
     if bits <= WHOLE_BITS:
         return [Slice(q, 2 ** (bits - 1) - 1, 1)]
     if bits > SLICED_BITS:
         raise InexactError(f"{bits}-bit integers are more than two digits of {SLICE_BITS} bits")
     base = 1 << SLICE_BITS
     high = torch.mul(q, 1.0 / base).round_()
-    low = torch.sub(q, high, alpha=base)
-    return [
-        Slice(high, base // 2, base * (base - 1)),
-        Slice(low, base // 2, 1 - base),
-        Slice(high + low, base, base),
-    ]
+    return [Slice(high, base // 2, base), Slice(torch.sub(q, high, alpha=base), base // 2, 1)]
+
+
+def factors(q: Tensor, bits: int) -> list[Slice]:
+    """q·q' = Σ weight · part · part': with digits q = 2^8·h + l three products in place of four (Karatsuba),
+
+    q·q' = (2^16 − 2^8)·h·h' + 2^8·(h + l)·(h' + l') − (2^8 − 1)·l·l'.
+    """
+    if bits <= WHOLE_BITS:
+        return digits(q, bits)
+    high, low = digits(q, bits)
+    base = high.weight
+    both = Slice(high.part + low.part, high.peak + low.peak, base)
+    return [high._replace(weight=base * base - base), low._replace(weight=1 - base), both]
 
 
 def runs(magnitudes: Tensor, peak: int) -> Iterator[slice]:

@@ -65,10 +65,11 @@ def test_matrices(data, m, k, n, bits):
 def test_slices_put_together(data, bits):
     q = torch.from_numpy(data.draw(integers((50,), bits)))
     other = torch.from_numpy(data.draw(integers((50,), bits)))
-    pairs = list(zip(ways.slices(q, bits), ways.slices(other, bits), strict=True))
+    pairs = list(zip(ways.factors(q, bits), ways.factors(other, bits), strict=True))
     product = sum(a.part.double() * b.part.double() * a.weight for a, b in pairs)
     assert product.equal(q.double() * other.double())
     assert all(a.part.abs().max() <= a.peak <= 256 for a, _ in pairs)
+    assert sum(digit.part * digit.weight for digit in ways.digits(q, bits)).equal(q)
     digits = int8.slices(q, bits)
     assert sum(digit.double() * 256.0**i for i, digit in enumerate(digits)).equal(q.double())
 
@@ -132,7 +133,7 @@ def test_no_way_is_taken_that_could_round():
         convolution.weight_gradient(dy, large, weight, window, 8, Way.DIRECT)
     assert convolution.weight_gradient(dy, large, weight, window, 8).item() == 1600 * 127**2
     with pytest.raises(InexactError):
-        ways.slices(large, 17)
+        ways.digits(large, 17)
 
 
 @given(st.data(), st.integers(1, 400), st.integers(1, 10), st.integers(1, 255))
