@@ -9,13 +9,13 @@ Shapes as in `convolution.py`. Results are integers in float32; in float64 where
 several parts. Each raises InexactError where float32 could not hold a sum.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from deepblock.exact.ways import EXACT_IN_FLOAT32, add_up, check_exact, runs, slices
+from deepblock.exact.ways import EXACT_IN_FLOAT32, Slice, add_up, check_exact, digits, factors, runs
 from deepblock.exact.window import Window
 
 ALL: Final = [slice(None)]
@@ -43,13 +43,20 @@ def input_gradient(dy: Tensor, weight: Tensor, x: Tensor, window: Window, bits: 
 
 
 def weight_gradient(dy: Tensor, x: Tensor, weight: Tensor, window: Window, bits: int) -> Tensor:
-    def product(x: Tensor, dy: Tensor, examples: slice) -> Tensor:
-        return _backward(dy[examples], x[examples], weight, window, 1)
+    """The digits of x beside each other, as more channels: a sum over examples takes many runs, each with its costs."""
+    terms = dy[:, 0].numel()
+    check_exact(terms, bits)
+    right = digits(x, bits)
+    beside = channels_last(torch.cat([digit.part for digit in right], 1) if len(right) > 1 else x)
+    gradients = torch.cat([weight] * len(right), 1)
 
-    def magnitudes(dy: Tensor) -> Tensor:
-        return dy.abs().sum((2, 3))
+    def parts() -> Iterator[tuple[Tensor, int]]:
+        for left in digits(dy, bits):
+            for run in _runs(left, right[0].peak, terms, lambda dy: dy.abs().sum((2, 3))):
+                integers = _backward(left.part[run], beside[run], gradients, window, 1).chunk(len(right), 1)
+                yield from zip(integers, [left.weight * digit.weight for digit in right], strict=True)
 
-    return _product(channels_last(x), dy, bits, dy[:, 0].numel(), magnitudes, product)
+    return add_up(parts())
 
 
 def _product(
@@ -60,22 +67,22 @@ def _product(
     magnitudes: Callable[[Tensor], Tensor],
     product: Callable[[Tensor, Tensor, slice], Tensor],
 ) -> Tensor:
-    """Adds the products of slices of a and b over runs of what is summed, by `product`.
-
-    `terms`: how many each number is a sum of. `magnitudes`: from a slice of b to what `runs` asks for; it is
-    looked at only where the number of terms alone does not settle it.
-    """
+    """Adds up `product` over the factors of a and b and over runs of what it sums. `terms`: how many a sum has."""
     check_exact(terms, bits)
 
     def parts() -> Iterator[tuple[Tensor, int]]:
-        left = slices(a, bits)
-        for right in slices(b, bits):
-            settled = terms * left[0].peak * right.peak < EXACT_IN_FLOAT32
-            for run in ALL if settled else runs(magnitudes(right.part), left[0].peak):
-                for part in left:
-                    yield product(part.part, right.part, run), part.shift + right.shift
+        for left, right in zip(factors(a, bits), factors(b, bits), strict=True):
+            for run in _runs(right, left.peak, terms, magnitudes):
+                yield product(left.part, right.part, run), left.weight
 
     return add_up(parts())
+
+
+def _runs(part: Slice, peak: int, terms: int, magnitudes: Callable[[Tensor], Tensor]) -> Iterable[slice]:
+    """`runs` of the `magnitudes` of a part that meets numbers up to `peak`; one, if the number of terms settles it."""
+    if terms * part.peak * peak < EXACT_IN_FLOAT32:
+        return ALL
+    return runs(magnitudes(part.part), peak)
 
 
 def _backward(dy: Tensor, x: Tensor, weight: Tensor, window: Window, which: int) -> Tensor:

@@ -1,5 +1,7 @@
 """Elementwise rules: separate IEEE-754 operations, and exp and log made of them (exact: Elementwise; exp, log)."""
 
+from typing import Final
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,9 @@ from deepblock.exact.constants import (
     SQRT_HALF,
     TINY,
 )
+
+_BELOW_TINY: Final = TINY * (1.0 - 2.0**-24)
+"""The largest float32 below TINY."""
 
 
 def exp(x: Tensor) -> Tensor:
@@ -83,7 +88,8 @@ def quiet_(x: Tensor) -> Tensor:
 def settle_(x: Tensor) -> Tensor:
     """Clamps to ±LIMIT and sets |x| < TINY (and so −0) to +0, in place. Inf becomes LIMIT; NaN cannot come here."""
     x.clamp_(-LIMIT, LIMIT)
-    return x.masked_fill_(x.abs() < TINY, 0.0)
+    torch.ops.aten.hardshrink.out(x, _BELOW_TINY, out=x)  # +0 where |x| is at most that
+    return x
 
 
 def sgd_(weights: Tensor, momentum: Tensor, gradient: Tensor, lr: float, mu: float, decay: float) -> None:
@@ -92,7 +98,8 @@ def sgd_(weights: Tensor, momentum: Tensor, gradient: Tensor, lr: float, mu: flo
     `lr`, `mu` and `decay` are numbers that float32 holds. Finite weights and momentum stay finite even where the
     gradient has overflowed to Inf: v is clamped as w is.
     """
-    update = (weights * decay).add_(gradient)
+    # Without decay u is g, or +0 for −0; and what comes of a zero in v settles as +0.
+    update = (weights * decay).add_(gradient) if decay else gradient
     momentum.mul_(mu).add_(update)
     weights.sub_(momentum * lr)
     settle_(weights)

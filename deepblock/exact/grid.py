@@ -27,18 +27,26 @@ class Grid(NamedTuple):
     step: Tensor | float
 
 
-def quantise(x: Tensor, bits: int, per_example: bool = False) -> Grid:
+def peak_of(x: Tensor) -> float | None:
+    """max|x|, or NaN if there is one in x. None on a device that the host should not wait for."""
+    if x.device.type != "cpu":
+        return None
+    return max(x.amax().item(), -x.amin().item()) if x.numel() else 0.0
+
+
+def quantise(x: Tensor, bits: int, per_example: bool = False, peak: float | None = None) -> Grid:
     """The grid of a float32 tensor: q = clamp(round_half_even(x · s), ±(2^(bits−1) − 1)), s = 2^(bits−1−e).
 
     e is the exponent of max|x|, so max|x| < 2^e; with `per_example` each x[i] has its own. Where max|x| < 2^-40,
-    or where there is a NaN or an Inf, q is all zeros. `bits` ≤ 52.
+    or where there is a NaN or an Inf, q is all zeros. `bits` ≤ 52. `peak`: `peak_of(x)`, if it is known.
 
     x · s is exact, as s is a power of two, except far below ½, which rounds to 0 anyhow. Float32 holds q for any
     `bits`: rounding a float32 to an integer needs no more digits than it has.
     """
-    if per_example or x.device.type != "cpu":
+    if peak is None and not per_example:
+        peak = peak_of(x)
+    if peak is None:
         return quantise_on_device(x, bits, per_example)
-    peak = max(x.amax().item(), -x.amin().item()) if x.numel() else 0.0
     if not SMALLEST <= peak < math.inf:  # so also a NaN
         return Grid(torch.zeros_like(x), 1.0)
     scale = math.ldexp(1.0, bits - 1 - math.frexp(peak)[1])

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import max_pool2d, threshold
 
 from deepblock.exact import convolution
-from deepblock.exact.grid import quantise
+from deepblock.exact.grid import peak_of, quantise
 from deepblock.exact.product import exact_sum, matmul, rescale
 from deepblock.exact.window import Window
 
@@ -57,11 +57,12 @@ class Linear:
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
         x, weight = saved
-        dy = quantise(gradient, self.bits)
+        peak = peak_of(gradient)
+        self.bias.gradient.copy_(exact_sum(gradient, tuple(range(gradient.dim() - 1)), peak))
+        dy = quantise(gradient, self.bits, peak=peak)
         rows = dy.q.reshape(-1, gradient.shape[-1])
         integers = matmul(rows.T, x.q.reshape(-1, x.q.shape[-1]), self.bits)
         self.weight.gradient.copy_(rescale(integers, dy.step, x.step))
-        self.bias.gradient.copy_(exact_sum(gradient, tuple(range(gradient.dim() - 1))))
         if not needs_input:
             return None
         return rescale(matmul(rows, weight.q, self.bits).view(x.q.shape), dy.step, weight.step)
@@ -89,10 +90,11 @@ class Conv2d:
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
         x, weight = saved
-        dy = quantise(gradient, self.bits)
+        peak = peak_of(gradient)
+        self.bias.gradient.copy_(exact_sum(gradient, (0, 2, 3), peak))
+        dy = quantise(gradient, self.bits, peak=peak)
         integers = convolution.weight_gradient(dy.q, x.q, weight.q, self._window, self.bits)
         self.weight.gradient.copy_(rescale(integers, dy.step, x.step))
-        self.bias.gradient.copy_(exact_sum(gradient, (0, 2, 3)))
         if not needs_input:
             return None
         integers = convolution.input_gradient(dy.q, weight.q, x.q, self._window, self.bits)
@@ -108,7 +110,7 @@ class ReLU:
     """max(x, 0) + 0.0 (so never −0). The gradient passes where x > 0, else it is +0."""
 
     def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
-        y = x.clamp_min(0.0).add_(0.0)
+        y = threshold(x, 0.0, 0.0)  # 0.0 in place of whatever is not above 0.0, so of −0 too
         return y, y
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
@@ -129,8 +131,13 @@ class MaxPool:
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
         x, chosen = saved
         size = [self.size, self.size]
+        order = (
+            torch.channels_last
+            if x.is_contiguous(memory_format=torch.channels_last)
+            else torch.contiguous_format
+        )
         placed: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-            gradient, x, size, size, [0, 0], [1, 1], False, chosen
+            gradient.contiguous(memory_format=order), x, size, size, [0, 0], [1, 1], False, chosen
         )
         return placed
 
@@ -143,4 +150,5 @@ class Flatten:
         return x.reshape(len(x), -1), x.shape
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
-        return gradient.reshape(saved)
+        order = torch.channels_last if len(saved) == 4 else torch.contiguous_format
+        return gradient.reshape(saved).contiguous(memory_format=order)

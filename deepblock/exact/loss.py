@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from deepblock.exact.constants import EXP_ONE, WORST_LOSS
 from deepblock.exact.elementwise import exp, log
@@ -32,7 +31,10 @@ def cross_entropy_gradient(logits: Tensor, labels: Tensor) -> Tensor:
     finite = logits.isfinite().all(-1, keepdim=True)
     values, total = _exponentials(_shifted(torch.where(finite, logits, 0.0)))
     divisor = torch.full((), float(labels.numel()), dtype=torch.float64, device=logits.device)
-    return values.div_(total).sub_(one_hot(labels, logits.shape[-1])).div_(divisor).float()
+    at_label = labels.unsqueeze(-1)
+    shares = values.div_(total)
+    shares.scatter_(-1, at_label, shares.gather(-1, at_label).sub_(1.0))
+    return shares.div_(divisor).float()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,7 +45,7 @@ def weight_gradient(dy: Tensor, x: Tensor, weight: Tensor, window: Window, bits:
     check_exact(dy[:, 0].numel(), bits)
     parts = (matmul(_columns(dy[at]).T, _rows(x[at], window), bits, way) for at in _blocks(x, window))
     out, channels, side, _ = weight.shape
-    return add_up((part, 0) for part in parts).view(out, side, side, channels).permute(0, 3, 1, 2)
+    return add_up((part, 1) for part in parts).view(out, side, side, channels).permute(0, 3, 1, 2)
 
 
 def _blocks(x: Tensor, window: Window) -> Iterator[slice]:

@@ -6,13 +6,16 @@ import torch
 from torch import Tensor
 
 from deepblock.exact import int8
-from deepblock.exact.grid import quantise
+from deepblock.exact.grid import peak_of, quantise
 from deepblock.exact.ways import EXACT_IN_FLOAT32, InexactError, Way, add_up, check_exact, for_matrices, runs
 
 _ZERO: Final = torch.zeros(())
 
 _PLAIN_STEP: Final = 2.0**100
 """An integer below 2^24 times at most this is a float32."""
+
+SUMMED_AT_A_TIME: Final = 1 << 17
+"""Numbers that a sum on the CPU converts to float64 at a time."""
 
 _LARGEST_STEP: Final = 2.0**127
 """The largest power of two in float32."""
@@ -47,7 +50,7 @@ def _float32(a: Tensor, b: Tensor, bits: int) -> Tensor:
     if a.shape[1] * peak * peak < EXACT_IN_FLOAT32:
         return a @ b
     found = runs(b.abs() if b.shape[1] < a.shape[0] else a.abs().T, peak)
-    return add_up((a[:, run] @ b[run], 0) for run in found)
+    return add_up((a[:, run] @ b[run], 1) for run in found)
 
 
 def rescale(
@@ -73,10 +76,29 @@ def rescale(
     return product.add_(0.0 if bias is None else bias)
 
 
-def exact_sum(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """f32(Σ x) + 0.0 over `dims`, float32: n terms on one grid of 52 − ⌈log2 n⌉ bits, summed as integers."""
+def exact_sum(x: Tensor, dims: tuple[int, ...], peak: float | None = None) -> Tensor:
+    """f32(Σ x) + 0.0 over `dims`, float32: n terms on one grid of 52 − ⌈log2 n⌉ bits, summed as integers.
+
+    `peak`: `peak_of(x)`, if it is known.
+    """
     terms = 1
     for dim in dims:
         terms *= x.shape[dim]
-    grid = quantise(x, 52 - max(0, terms - 1).bit_length())
-    return grid.q.sum(dims, dtype=torch.float64).mul_(grid.step).float().add_(0.0)
+    bits = 52 - max(0, terms - 1).bit_length()
+    if peak is None:
+        peak = peak_of(x)
+    blocks = x.split(_block(x)) if peak is not None and 0 in dims and x.numel() else (x,)
+    integers, step = _summed(blocks[0], dims, bits, peak)
+    for block in blocks[1:]:
+        integers.add_(_summed(block, dims, bits, peak)[0])
+    return integers.mul_(step).float().add_(0.0)
+
+
+def _summed(x: Tensor, dims: tuple[int, ...], bits: int, peak: float | None) -> tuple[Tensor, Tensor | float]:
+    grid = quantise(x, bits, peak=peak)
+    return grid.q.double().sum(dims), grid.step
+
+
+def _block(x: Tensor) -> int:
+    """How many of x[i] a processor's cache holds, about."""
+    return max(1, SUMMED_AT_A_TIME * len(x) // x.numel())

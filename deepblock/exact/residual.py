@@ -25,12 +25,13 @@ class Chain:
         return x, tape
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
-        """Unless it `needs_input`, goes back only to the first layer with weights."""
+        """Unless it `needs_input`, goes back only to the first layer with weights. What was saved is gone then: it is
+        given up layer by layer, as the gradients are what takes the memory."""
         end = 0 if needs_input else self.first
         passed: Tensor | None = gradient
         for index in range(len(self.layers) - 1, end - 1, -1):
             if passed is not None:
-                passed = self.layers[index].backward(passed, saved[index], needs_input or index > self.first)
+                passed = self.layers[index].backward(passed, saved.pop(), needs_input or index > self.first)
         return passed if needs_input else None
 
 

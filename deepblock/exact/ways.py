@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,7 +33,7 @@ WHOLE_BITS: Final = 9
 
 SLICE_BITS: Final = 8
 SLICED_BITS: Final = 16
-"""Up to here it is two."""
+"""Up to here it is two digits of 8 bits."""
 
 
 def for_matrices(bits: int, device: torch.device) -> Way:
@@ -58,51 +59,59 @@ def check_exact(terms: int, bits: int) -> None:
 
 
 class Slice(NamedTuple):
-    """`part` · 2^`shift`; integers in float32 with |part| ≤ `peak`."""
+    """`part`: integers in float32, |part| ≤ `peak` ≤ 256. `weight`: what it, or a product of two, counts for."""
 
     part: Tensor
-    shift: int
     peak: int
+    weight: int
 
 
-def slices(q: Tensor, bits: int) -> list[Slice]:
-    """q as a sum of slices."""
+def digits(q: Tensor, bits: int) -> list[Slice]:
+    """q = Σ weight · part: itself, or a multiple of 2^8 and the rest."""
     if bits <= WHOLE_BITS:
-        return [Slice(q, 0, 2 ** (bits - 1) - 1)]
+        return [Slice(q, 2 ** (bits - 1) - 1, 1)]
     if bits > SLICED_BITS:
-        raise InexactError(f"{bits}-bit integers do not fit two slices of {SLICE_BITS} bits")
-    high = torch.mul(q, 2.0**-SLICE_BITS).round_()
-    low = torch.sub(q, high, alpha=2**SLICE_BITS)
-    peak = 2 ** (SLICE_BITS - 1)
-    return [Slice(high, SLICE_BITS, peak), Slice(low, 0, peak)]
+        raise InexactError(f"{bits}-bit integers are more than two digits of {SLICE_BITS} bits")
+    base = 1 << SLICE_BITS
+    high = torch.mul(q, 1.0 / base).round_()
+    return [Slice(high, base // 2, base), Slice(torch.sub(q, high, alpha=base), base // 2, 1)]
 
 
-def runs(magnitudes: Tensor, peak: int) -> list[slice]:
-    """Consecutive ranges of k over which Σ_k a[…, k] · b[k, …] is exact in float32, as few as halving finds.
+def factors(q: Tensor, bits: int) -> list[Slice]:
+    """q·q' = Σ weight · part · part': with digits q = 2^8·h + l three products in place of four (Karatsuba),
 
-    `magnitudes`: |b|, [k, columns], or the sum of a few such: what meets one a. `peak`: no |a| is larger. On
-    a GPU this would wait for the device. Raises InexactError where a single k is too much.
+    q·q' = (2^16 − 2^8)·h·h' + 2^8·(h + l)·(h' + l') − (2^8 − 1)·l·l'.
     """
-    return list(_halved(magnitudes, peak, 0, len(magnitudes)))
+    if bits <= WHOLE_BITS:
+        return digits(q, bits)
+    high, low = digits(q, bits)
+    base = high.weight
+    both = Slice(high.part + low.part, high.peak + low.peak, base)
+    return [high._replace(weight=base * base - base), low._replace(weight=1 - base), both]
 
 
-def _halved(magnitudes: Tensor, peak: int, start: int, stop: int) -> Iterator[slice]:
-    # These sums are themselves exact below 2^24, and rounded to no less than that beyond.
-    if magnitudes[start:stop].sum(0).max().item() * peak < EXACT_IN_FLOAT32:
-        yield slice(start, stop)
-    elif stop - start < 2:
-        raise InexactError(f"products with {peak} exceed 2^24 in a single example or channel")
-    else:
-        middle = (start + stop) // 2
-        yield from _halved(magnitudes, peak, start, middle)
-        yield from _halved(magnitudes, peak, middle, stop)
+def runs(magnitudes: Tensor, peak: int) -> Iterator[slice]:
+    """Consecutive ranges of k over which Σ_k a[…, k] · b[k, …] is exact in float32, each as long as can be.
+
+    `magnitudes`: |b|, [k, columns], or the sum of a few such: what meets one a. `peak`: no |a| is larger. On a GPU this
+    would wait for the device. Raises InexactError where a single k is too much.
+    """
+    totals = magnitudes.double().cumsum(0).numpy()
+    start, before = 0, 0.0
+    while start < len(totals):
+        largest = (totals[start:] - before).max(1) * peak  # of ever longer runs
+        length = int(np.searchsorted(largest, EXACT_IN_FLOAT32))
+        if length == 0:
+            raise InexactError(f"products with {peak} exceed 2^24 in a single example or channel")
+        yield slice(start, start + length)
+        start, before = start + length, totals[start + length - 1]
 
 
 def add_up(parts: Iterator[tuple[Tensor, int]]) -> Tensor:
-    """Σ integers · 2^shift: a single part as it is, several in float64."""
-    total, first = next(parts)
-    for integers, shift in parts:
-        if total.dtype != torch.float64:
-            total = total.double().mul_(2.0**first)
-        total.add_(integers, alpha=2.0**shift)
+    """Σ integers · weight: in float64, but for a single part of weight 1."""
+    total, weight = next(parts)
+    if weight != 1:
+        total = total.double().mul_(weight)
+    for integers, weight in parts:
+        total = total.double().add_(integers.double(), alpha=weight)
     return total

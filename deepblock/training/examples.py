@@ -26,7 +26,9 @@ class Examples:
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (float32) and labels (int64) of the examples with these indices (int64)."""
-        return self.values[self.inputs[indices].int()], self.labels[indices].long()
+        bytes_ = self.inputs.index_select(0, indices)
+        inputs = self.values.index_select(0, bytes_.flatten().int()).view(bytes_.shape)
+        return inputs, self.labels.index_select(0, indices).long()
 
 
 def load_examples(spec: TaskSpec, files: Files, split: Cid, examples: int, device: torch.device) -> Examples:

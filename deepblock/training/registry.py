@@ -17,7 +17,19 @@ from deepblock.spec import Placed
 def build(places: Sequence[Placed], parameters: Mapping[str, Parameter], bits: int) -> Chain:
     """The layers in these places, with their parameters by name."""
     first = next((index for index, place in enumerate(places) if place.parameters), len(places))
-    return Chain([_layer(place, parameters, bits) for place in places], first)
+    return Chain(_pools_first([_layer(place, parameters, bits) for place in places]), first)
+
+
+def _pools_first(layers: list[Layer]) -> list[Layer]:
+    """ReLU, MaxPool as MaxPool, ReLU: both take maxima, so every bit is the same, on fewer numbers.
+
+    Forward: max(max(x₁, 0), max(x₂, 0), …) = max(max(x₁, x₂, …), 0). Backward: if the largest is above 0, the same
+    x is the first to have it; if not, no x gets a gradient.
+    """
+    for index in range(len(layers) - 1):
+        if isinstance(layers[index], ReLU) and isinstance(layers[index + 1], MaxPool):
+            layers[index], layers[index + 1] = layers[index + 1], layers[index]
+    return layers
 
 
 def _layer(place: Placed, parameters: Mapping[str, Parameter], bits: int) -> Layer:

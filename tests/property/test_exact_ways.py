@@ -62,11 +62,14 @@ def test_matrices(data, m, k, n, bits):
 
 
 @given(st.data(), BITS)
-def test_slices_put_together_are_the_number(data, bits):
+def test_slices_put_together(data, bits):
     q = torch.from_numpy(data.draw(integers((50,), bits)))
-    parts = ways.slices(q, bits)
-    assert sum(part * 2**shift for part, shift, _ in parts).equal(q)
-    assert all(part.abs().max() <= peak <= 255 for part, _, peak in parts)
+    other = torch.from_numpy(data.draw(integers((50,), bits)))
+    pairs = list(zip(ways.factors(q, bits), ways.factors(other, bits), strict=True))
+    product = sum(a.part.double() * b.part.double() * a.weight for a, b in pairs)
+    assert product.equal(q.double() * other.double())
+    assert all(a.part.abs().max() <= a.peak <= 256 for a, _ in pairs)
+    assert sum(digit.part * digit.weight for digit in ways.digits(q, bits)).equal(q)
     digits = int8.slices(q, bits)
     assert sum(digit.double() * 256.0**i for i, digit in enumerate(digits)).equal(q.double())
 
@@ -130,7 +133,7 @@ def test_no_way_is_taken_that_could_round():
         convolution.weight_gradient(dy, large, weight, window, 8, Way.DIRECT)
     assert convolution.weight_gradient(dy, large, weight, window, 8).item() == 1600 * 127**2
     with pytest.raises(InexactError):
-        ways.slices(large, 17)
+        ways.digits(large, 17)
 
 
 @given(st.data(), st.integers(1, 400), st.integers(1, 10), st.integers(1, 255))
@@ -138,7 +141,7 @@ def test_runs_are_as_exact_as_they_say(data, k, columns, peak):
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     largest = data.draw(st.integers(1, 2**24 // peak - 1))
     magnitudes = random.integers(0, largest + 1, (k, columns))
-    found = ways.runs(torch.from_numpy(magnitudes.astype(np.float32)), peak)
+    found = list(ways.runs(torch.from_numpy(magnitudes.astype(np.float32)), peak))
     assert [place for run in found for place in range(k)[run]] == list(range(k))
     assert all(int(magnitudes[run].sum(0).max()) * peak < 2**24 for run in found)
 
