@@ -19,17 +19,20 @@ Rules do not know peers: which error costs a peer what is the node's business.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from deepblock.amounts import format_dbk
 from deepblock.cid import Cid
 from deepblock.types import Address, Hash32
 
 
 class RuleError(Exception):
-    """A rule says no. `text` is filled with the fields."""
+    """A rule says no. `text` is filled with the fields; those named in `amounts` hold motes, shown as DBK."""
 
     text: ClassVar[str]
+    amounts: ClassVar[frozenset[str]] = frozenset()
 
     def __str__(self) -> str:
-        return self.text.format(**vars(self))
+        shown = {name: format_dbk(v) if name in self.amounts else v for name, v in vars(self).items()}
+        return self.text.format(**shown)
 
 
 class NotYet(RuleError):
@@ -188,13 +191,15 @@ class WrongNonce(InvalidTransaction):
 class FeeTooLow(InvalidTransaction):
     found: int
     required: int
-    text = "a fee of {found} motes, at least {required} for its size"
+    amounts = frozenset({"found", "required"})
+    text = "a fee of {found} DBK, at least {required} DBK for its size"
 
 
 @dataclass(eq=False)
 class AmountTooLarge(InvalidTransaction):
     total: int
-    text = "amount and fee together, {total} motes, exceed what can exist"
+    amounts = frozenset({"total"})
+    text = "amount and fee together, {total} DBK, exceed what can exist"
 
 
 @dataclass(eq=False)
@@ -202,7 +207,8 @@ class CannotPay(InvalidTransaction):
     sender: Address
     balance: int
     required: int
-    text = "{sender} can spend {balance} motes, the transaction needs {required}"
+    amounts = frozenset({"balance", "required"})
+    text = "{sender} can spend {balance} DBK, the transaction needs {required} DBK"
 
 
 @dataclass(eq=False)

@@ -50,7 +50,9 @@ class BlockTree:
         """The node that `block` would have; its parent must be known."""
         header = block.header
         weight = self.nodes[header.parent].weight + header.difficulty
-        return Node(block.id, header.parent, header.height, header.timestamp, header.difficulty, weight, state_root)
+        return Node(
+            block.id, header.parent, header.height, header.timestamp, header.difficulty, weight, state_root
+        )
 
     def add(self, node: Node) -> None:
         self.nodes[node.id] = node

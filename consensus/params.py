@@ -6,7 +6,7 @@ Everything here is committed by the genesis, so two nodes with different paramet
 from dataclasses import dataclass
 
 from deepblock.codec import U16, U32, U64
-from deepblock.spec import TaskSpec
+from deepblock.spec import TaskSpec, check_bounds, session_macs
 from deepblock.types import Motes
 
 VERSION = 1
@@ -21,7 +21,8 @@ class Params:
     genesis_time: U64
     """Unix seconds; the timestamp of block 0."""
     base_tasks: tuple[TaskSpec, ...]
-    """What is trained when nobody pays. The first is embedded in the package: it keeps the chain alive."""
+    """What is trained when nobody pays. The first keeps the chain alive, so its data should be
+    everywhere: the devnet's comes with the package, the testnet's lies with every node that has joined it."""
     block_time: U32
     """T, seconds: what the difficulty steers to."""
     difficulty_half_life: U32
@@ -55,3 +56,25 @@ class Params:
     """Blocks; no reorganisation is deeper. States of sessions are served for as long."""
     min_train: U32
     """The fewest training examples a task may have."""
+
+
+def check_params(params: Params) -> None:
+    """Raises ValueError (SpecError for a task) unless a chain can live by these numbers."""
+    positive = (
+        "base_tasks", "block_time", "difficulty_half_life", "share_ratio", "epoch", "fallback_after", "halving",
+        "maturity", "max_transactions", "max_body", "median_window", "finality",
+    )  # fmt: skip
+    for name in positive:
+        if not getattr(params, name):
+            raise ValueError(f"{name} is {getattr(params, name)!r}; it must not be zero or empty")
+    for name in ("max_shares", "max_signals"):
+        if getattr(params, name):
+            raise ValueError(
+                f"{name} is {getattr(params, name)}; until their rules are in force it must be 0"
+            )
+    for spec in params.base_tasks:
+        check_bounds(spec, params.min_train)
+        if session_macs(spec) > session_macs(params.base_tasks[0]):
+            raise ValueError(
+                f"task {spec.name!r} costs more than the first base task, which the least difficulty fits"
+            )

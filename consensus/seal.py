@@ -16,7 +16,9 @@ GATE_FAILED: Final = 1
 
 def ticket(header: Header, seal: Seal) -> int:
     """SHA-256 over the seed and every state, so nothing is known before the session's end."""
-    return int.from_bytes(hashlib.sha256(b"deepblock/ticket/1" + header.seed + b"".join(seal.states)).digest(), "big")
+    return int.from_bytes(
+        hashlib.sha256(b"deepblock/ticket/1" + header.seed + b"".join(seal.states)).digest(), "big"
+    )
 
 
 def gate(spec: TaskSpec, task: TaskState, loss: int) -> int:

@@ -50,8 +50,11 @@ def after_block(spec: TaskSpec, task: TaskState, passed: bool, result: Result) -
     """The task after a block whose own session did or did not pass the gate.
 
     The offset follows the median of all sessions: a passing one lowers it by ⌊L/1024⌋, a failing one, which wins
-    16 times less often, raises it by 16 times as much. At least by one, so that a perfect model cannot freeze it.
+    16 times less often, raises it by 16 times as much. At least by one, so that a perfect model cannot freeze it;
+    never beyond −1/2 or +1 of the new model's loss, so that steps taken at a diverged one's cannot outlive it.
     """
     step = max(1, bar(spec, task) // 1024)
-    offset = task.offset - step if passed else task.offset + 16 * step
+    moved = task.offset - step if passed else task.offset + 16 * step
+    room = max(1024, result.score.loss)
+    offset = max(-(room // 2), min(room, moved))
     return replace(task, model=result.model, score=result.score, offset=offset, blocks=task.blocks + 1)

@@ -38,8 +38,17 @@ def genesis_state(params: Params, state: State) -> None:
         state.set_task(task, TaskState())
 
 
-def candidate(params: Params, network: Cid, below: Ancestry, body: Cid, miner: Address, nonce: int, now: int) -> Header:
-    """The header of a session that begins at `now` (Unix seconds) on the chain `below`."""
+def candidate(
+    params: Params,
+    network: Cid,
+    below: Ancestry,
+    body: Cid,
+    miner: Address,
+    nonce: int,
+    now: int,
+    task: Cid | None = None,
+) -> Header:
+    """The header of a session that begins at `now` (Unix seconds) on the chain `below`. `task`: the scheduled one."""
     return Header(
         version=VERSION,
         network=network,
@@ -49,7 +58,7 @@ def candidate(params: Params, network: Cid, below: Ancestry, body: Cid, miner: A
         timestamp=max(now, median_time(params, below) + 1),
         difficulty=required_difficulty(params, below),
         body=body,
-        task=scheduled(params, below.height + 1),
+        task=task or scheduled(params, below.height + 1),
         miner=miner,
         nonce=nonce,
     )

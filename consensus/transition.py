@@ -10,9 +10,9 @@ What remains, whether the training was really done, is for `consensus.audit`.
 from consensus.body import check_body
 from consensus.difficulty import floor
 from consensus.ensemble import check_result
-from consensus.errors import TaskNotScheduled, TicketMissed, WrongDifficulty, WrongNetwork
+from consensus.errors import TaskNotScheduled, TicketMissed, WrongDifficulty, WrongNetwork, WrongVersion
 from consensus.header import Ancestry, check_header
-from consensus.params import Params
+from consensus.params import VERSION, Params
 from consensus.rewards import pay_matured, reward_miner
 from consensus.seal import GATE_PASSED, check_states, check_ticket, gate, limit, ticket
 from consensus.state import State
@@ -24,9 +24,11 @@ from deepblock.types import Block, Body
 
 
 def check_block(params: Params, network: Cid, block: Block) -> None:
-    """What a block shows by itself: of this network, a possible difficulty, K distinct states, a ticket that
-    wins at that difficulty if its session passed the gate. Enough to make a flood of false ones cost work."""
+    """What a block shows by itself: of this version and network, a possible difficulty, K distinct states, a
+    ticket that wins at that difficulty if its session passed the gate."""
     header = block.header
+    if header.version != VERSION:
+        raise WrongVersion(header.version, VERSION)
     if header.network != network:
         raise WrongNetwork(header.network, network)
     if header.difficulty < floor(params):
@@ -41,7 +43,9 @@ def check_block(params: Params, network: Cid, block: Block) -> None:
         raise TicketMissed(drawn, bound)
 
 
-def check_chained(params: Params, network: Cid, block: Block, below: Ancestry, state: State, now: int) -> None:
+def check_chained(
+    params: Params, network: Cid, block: Block, below: Ancestry, state: State, now: int
+) -> None:
     """What a block owes to the chain below it. `state`: after the parent; `now`: this node's clock, s."""
     header = block.header
     check_header(params, network, header, below, now)

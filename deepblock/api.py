@@ -53,7 +53,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """`state`: starting, syncing or synced. `target`: the greatest height that a peer has shown."""
+    """`state`: starting, syncing, synced, or alone (no peer). `target`: the greatest height that a peer has shown."""
 
     state: str
     height: int

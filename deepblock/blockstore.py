@@ -5,8 +5,6 @@ folder at once: a block appears whole or not at all, and two writers of one CID 
 read is hashed again, so a damaged disk gives an error and never other bytes.
 """
 
-import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +14,7 @@ from typing import Protocol
 from deepblock import unixfs
 from deepblock.cid import DAG_CBOR, Cid, cid_of_block
 from deepblock.codec import Malformed
+from deepblock.disk import write_whole
 
 MAX_BLOCK = 1 << 20
 """Bytes. No block is larger (protocol: a body, the largest of our own, has half of that)."""
@@ -151,16 +150,6 @@ class Blockstore:
         return self._path / text[-3:-1] / text  # all CIDs begin alike, and the last character has 3 bits
 
     def _write(self, file: Path, data: bytes) -> None:
-        """Aside, onto the disk, then into place, and that onto the disk too."""
-        handle, unfinished = tempfile.mkstemp(dir=self._unfinished)
-        with open(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(handle)
-        file.parent.mkdir(exist_ok=True)
-        os.replace(unfinished, file)
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        self._unfinished.mkdir(parents=True, exist_ok=True)  # somebody may have emptied the folder meanwhile
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, data, mode=0o600, aside=self._unfinished)

@@ -8,6 +8,7 @@ import base64
 import hashlib
 from typing import Any, Final, Self
 
+import libipld
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
@@ -50,7 +51,7 @@ class Cid(bytes):
         return self[1]
 
     def __str__(self) -> str:
-        return "b" + base64.b32encode(self).decode().rstrip("=").lower()
+        return libipld.encode_cid(self)
 
     def __repr__(self) -> str:
         return f"Cid({self})"

@@ -50,63 +50,85 @@ def _version(context: Context, options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     everywhere = _global_flags(None, None, False)
     parser = argparse.ArgumentParser(prog="deepblock", description=__doc__, parents=[everywhere])
-    # The same flags after the command too, where they must not reset what stood before it.
-    after = _global_flags(argparse.SUPPRESS, argparse.SUPPRESS, argparse.SUPPRESS)
+    parser.add_argument("--version", action="version", version=f"deepblock {deepblock.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_chain(commands)
+    _add_money(commands)
+    _add_training(commands)
+    _add(commands, "version", _version, "the version of this program")
+    return parser
 
-    def add(to: Any, name: str, run: Any, about: str) -> argparse.ArgumentParser:
-        command: argparse.ArgumentParser = to.add_parser(name, help=about, description=about, parents=[after])
-        command.set_defaults(run=run)
-        return command
 
-    def group(name: str, about: str) -> Any:
-        return commands.add_parser(name, help=about).add_subparsers(required=True, metavar="COMMAND")
+def _add_chain(commands: Any) -> None:
+    _add(commands, "status", chain.status, "what the node, its chain and its miner are doing")
 
-    add(commands, "status", chain.status, "what the node, its chain and its miner are doing")
-
-    command = add(commands, "block", chain.block, "a block, the head unless said")
+    command = _add(commands, "block", chain.block, "a block, the head unless said")
     command.add_argument("block", nargs="?", metavar="HEIGHT|ID")
 
-    command = add(commands, "balance", chain.balance, "what an address holds, the wallet's unless said")
+    command = _add(commands, "tx", chain.tx, "a transaction: what it moves, and whether it is in a block")
+    command.add_argument("id", metavar="ID")
+
+    command = _add(commands, "balance", chain.balance, "what an address holds, the wallet's unless said")
     command.add_argument("address", nargs="?", metavar="ADDRESS")
 
-    command = add(commands, "send", wallet.send, "send money from the wallet")
+
+def _add_money(commands: Any) -> None:
+    command = _add(commands, "send", wallet.send, "send money from the wallet")
     command.add_argument("to", metavar="TO", help="the receiver's address")
     command.add_argument("amount", metavar="AMOUNT", help="in DBK, for example 12.5")
     command.add_argument("--fee", metavar="DBK", help="by default the least that the node takes")
+    command.add_argument(
+        "--high-fee", action="store_true", help=f"even if that is over {wallet.HIGH_FEE} times the least"
+    )
     command.add_argument("--wallet", type=Path, metavar="FILE", help="by default DATA_DIR/wallet.json")
     command.add_argument("--wait", action="store_true", help="until it is in a block")
 
-    keys = group("keys", "make or show a wallet")
+    keys = _group(commands, "keys", "make or show a wallet")
     for name, run, about in (
         ("new", wallet.keys_new, "make a wallet, DATA_DIR/wallet.json unless said"),
         ("show", wallet.keys_show, "its address and public key"),
     ):
-        add(keys, name, run, about).add_argument("path", nargs="?", type=Path, metavar="PATH")
+        _add(keys, name, run, about).add_argument("path", nargs="?", type=Path, metavar="PATH")
 
-    command = add(
+
+def _add_training(commands: Any) -> None:
+    command = _add(
         commands, "replay", replay.replay, "run a block's whole session again and compare every state"
     )
     command.add_argument("height", type=_natural, metavar="HEIGHT")
-    command.add_argument("--threads", type=_positive, default=1, metavar="N", help="of torch; by default 1")
+    command.add_argument("--threads", type=_threads, default=1, metavar="N", help="of torch; by default 1")
 
-    command = add(
-        group("model", "models"), "pull", files.model_pull, "save a task's current model as safetensors"
-    )
+    models = _group(commands, "model", "models")
+    command = _add(models, "pull", files.model_pull, "save a task's current model as safetensors")
     command.add_argument("--task", metavar="NAME|CID", help="by default the task of the head")
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default TASK.safetensors")
+    command.add_argument("--force", action="store_true", help="replace FILE even if it is no model")
 
-    kinds = group("data", "data sets").add_parser("import", help="bring a data set into DATA_DIR/blobs")
-    command = add(
-        kinds.add_subparsers(required=True, metavar="DATASET"),
+    data = _group(commands, "data", "data sets")
+    sets = _group(
+        data, "import", "bring a data set into DATA_DIR/blobs, where DATA_DIR is ~/.deepblock unless said"
+    )
+    command = _add(
+        sets,
         "fashion-mnist",
         files.data_import,
         "from the folder of its four .gz files (Debian's dataset-fashion-mnist has them in /usr/share/datasets)",
     )
     command.add_argument("folder", type=Path, metavar="DIR")
 
-    add(commands, "version", _version, "the version of this program")
-    return parser
+
+def _add(commands: Any, name: str, run: Any, about: str) -> argparse.ArgumentParser:
+    # The same flags after the command too, where they must not reset what stood before it.
+    after = _global_flags(argparse.SUPPRESS, argparse.SUPPRESS, argparse.SUPPRESS)
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=about, description=about, parents=[after]
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _group(commands: Any, name: str, about: str) -> Any:
+    return commands.add_parser(name, help=about).add_subparsers(required=True, metavar="COMMAND")
 
 
 def _global_flags(rpc: Any, data_dir: Any, json: Any) -> argparse.ArgumentParser:
@@ -115,13 +137,19 @@ def _global_flags(rpc: Any, data_dir: Any, json: Any) -> argparse.ArgumentParser
     flags.add_argument("--rpc", metavar="URL", default=rpc, help="the node to ask")
     flags.add_argument(
         "--data-dir",
-        type=Path,
+        type=_folder,
         metavar="DIR",
         default=data_dir,
-        help=f"of the node and the wallet; by default ${DATA_DIR_VARIABLE}, .devnet while it runs, ~/.deepblock",
+        help=f"of the node and the wallet; by default ${DATA_DIR_VARIABLE}, .devnet if it is here, ~/.deepblock",
     )
     flags.add_argument("--json", action="store_true", default=json, help="print JSON")
     return flags
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
 
 
 def _natural(text: str) -> int:
@@ -130,9 +158,9 @@ def _natural(text: str) -> int:
     return int(text)
 
 
-def _positive(text: str) -> int:
-    if _natural(text) == 0:
-        raise argparse.ArgumentTypeError("0 is too few")
+def _threads(text: str) -> int:
+    if not 1 <= _natural(text) <= replay.MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and {replay.MAX_THREADS}")
     return int(text)
 
 

@@ -7,8 +7,10 @@ data = client.fetch_file(client.model_get().model)
 
 import functools
 import json
+import os
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -25,6 +27,9 @@ T = TypeVar("T")
 MAX_ANSWER: Final = 64 << 20
 """Bytes of an answer; a node that sends more is not one of ours."""
 
+NODE_FILE: Final = "node.json"
+"""Where a running node says in its data folder how to reach it."""
+
 
 class ClientError(Exception):
     """Base of what a client raises; the text is a sentence for people."""
@@ -38,6 +43,16 @@ class NodeUnreachable(ClientError):
             f"no node answers at {url} ({reason}); start one with `deepblock-node run`, "
             "or name the one to ask with --rpc URL or --data-dir DIR"
         )
+
+
+class NotRunning(ClientError):
+    """No node runs in the data folder `folder`. `why`: what there is in place of one, perhaps nothing."""
+
+    def __init__(self, folder: Path, why: str = "") -> None:
+        super().__init__(
+            f"no node runs in {folder}{why}; start it with `deepblock-node --network NAME --data-dir {folder}`"
+        )
+        self.folder, self.why = folder, why
 
 
 class RpcError(ClientError):
@@ -73,11 +88,27 @@ class Client:
 
     @classmethod
     def find(cls, data_dir: Path | None = None, url: str | None = None) -> Self:
-        """A client for `url`; else for the node whose `data_dir` this is; else for the default port of this
-        machine."""
-        if url is None and data_dir is not None:
-            url = _url_in(data_dir / "node.json")
-        return cls(url or api.DEFAULT_URL)
+        """A client for `url`; else for the node that runs in `data_dir`; else for the default port of this
+        machine.
+
+        The node of a folder is asked for its network: a killed one leaves its node.json behind, and another
+        network's node may have its port by now. Raises NotRunning, or another ClientError.
+        """
+        if url is not None or data_dir is None:
+            return cls(api.DEFAULT_URL if url is None else url)
+        left = _node_file(data_dir)
+        client = cls(left.rpc)
+        try:
+            found = client.node_info()
+        except ClientError:
+            if _is_alive(left.pid):
+                raise
+            why = f" (its {NODE_FILE} was left by process {left.pid}, which is dead)"
+            raise NotRunning(data_dir, why) from None
+        if found.network != left.network:
+            why = f" (at {client.url}, which its {NODE_FILE} names, a node of network {found.network_name} answers)"
+            raise NotRunning(data_dir, why)
+        return client
 
     # --- methods ----------------------------------------------------------------------------------------
 
@@ -205,12 +236,34 @@ def _http_error(url: str, error: urllib.error.HTTPError) -> ClientError:
     return kinds[error.code](text) if error.code in kinds else BadAnswer(f"{url} refuses: {text}")
 
 
-def _url_in(file: Path) -> str | None:
-    """The URL that a running node has left in its data directory; None where there is none."""
+@dataclass(frozen=True, slots=True)
+class _NodeFile:
+    """What of `node.json` matters here."""
+
+    pid: int
+    rpc: str
+    network: Cid
+
+
+def _node_file(data_dir: Path) -> _NodeFile:
+    file = data_dir / NODE_FILE
     try:
-        url = json.loads(file.read_text())["rpc"]
+        found: _NodeFile = _adapter(_NodeFile).validate_json(file.read_bytes())
     except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ClientError(f"{file} cannot be read ({error}); name the node with --rpc URL") from None
-    return str(url)
+        raise NotRunning(data_dir) from None
+    except OSError as error:
+        raise ClientError(f"{file}: {error.strerror}; name the node with --rpc URL") from None
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]["msg"]
+        raise ClientError(f"{file} is not a node's ({problem}); name the node with --rpc URL") from None
+    return found
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

@@ -9,6 +9,7 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from deepblock.disk import write_whole
 from deepblock.types import Address, PublicKey, Signature, Transaction, Transfer, signing_bytes
 
 _P: Final = 2**255 - 19
@@ -82,10 +83,7 @@ class Wallet:
         """Written so that only the owner can read it. Never over another wallet: raises WalletError."""
         text = json.dumps({"address": str(self.address), "secret": self.secret.hex()}, indent=2) + "\n"
         try:
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+            write_whole(path, text.encode(), mode=0o600, over=False)
         except FileExistsError:
             raise WalletError(f"{path} exists already; move it away first, it may hold money") from None
         except OSError as error:

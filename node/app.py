@@ -12,6 +12,7 @@ import structlog
 
 import deepblock
 from deepblock.blockstore import Blockstore
+from deepblock.disk import write_whole
 from deepblock.keys import Wallet
 from node.auditor import Auditor
 from node.chain import Chain
@@ -20,10 +21,11 @@ from node.errors import StartError
 from node.fetch import Fetcher
 from node.gossip import Ears, validators
 from node.jobs.dispatcher import Jobs
+from node.jobs.errors import DeviceUnusable
 from node.mempool import Mempool
 from node.miner import Miner
 from node.p2p.door import Door
-from node.p2p.events import DoorError
+from node.p2p.events import DoorError, ListenError
 from node.peers import Peers
 from node.pipeline import Pipeline
 from node.retention import Retention
@@ -70,18 +72,17 @@ class App:
             topics=validators(params, network),
             handlers=self.service.handlers,
         )
-        try:
-            self.peers = Peers(self.door, list(config.bootstrap))
-        except ValueError as error:
-            raise StartError(f"--bootstrap: {error}") from None
+        self.peers = Peers(self.door, list(config.bootstrap))
         self.jobs = Jobs(folder / BLOBS, threads=config.threads, device=config.device)
         self.fetcher = Fetcher(self.door, self.peers, self.blobs)
         self.data = TaskData(self.chain, self.blobs, self.fetcher)
         draw = random.SystemRandom().randrange
         self.auditor = Auditor(self.chain, self.jobs, self.fetcher, self.blobs, self.data, draw)
-        self.pipeline = Pipeline(self.chain, self.mempool, self.fetcher, self.auditor, self._publish, time.time)
+        self.pipeline = Pipeline(
+            self.chain, self.mempool, self.fetcher, self.auditor, self._publish, time.time
+        )
         self.sync = Sync(
-            self.chain, self.pipeline, self.fetcher, self.auditor, self.door, self.peers, self.service,
+            self.chain, self.pipeline, self.fetcher, self.door, self.peers, self.service,
             alone=not config.bootstrap,
         )  # fmt: skip
         self.miner = Miner(
@@ -121,12 +122,25 @@ class App:
 
     async def _start(self, node_file: Path) -> None:
         self.data.unpack_embedded()
+        if self.config.device != "cpu":
+            try:
+                await self.jobs.check_device()
+            except DeviceUnusable as error:
+                raise StartError(str(error)) from None
         await self.jobs.start()
-        await self.door.start()
+        try:
+            await self.door.start()
+        except ListenError as error:
+            raise StartError(f"{error}; choose another --p2p-port (0: any) or --p2p-host") from None
         url = await self.server.start()
         self.service.own = tuple(self.door.addrs)
-        facts = {"pid": os.getpid(), "rpc": url, "multiaddrs": self.door.addrs, "network": str(self.chain.network)}
-        _write_atomically(node_file, json.dumps(facts, indent=2) + "\n")
+        facts = {
+            "pid": os.getpid(),
+            "rpc": url,
+            "multiaddrs": self.door.addrs,
+            "network": str(self.chain.network),
+        }
+        write_whole(node_file, json.dumps(facts, indent=2).encode() + b"\n")
         log.info("node_started", network=self.chain.params.name, height=self.chain.head.height, rpc=url)
 
     async def _publish(self, topic: str, data: bytes) -> None:
@@ -139,15 +153,8 @@ class App:
 def _node_key(path: Path) -> bytes:
     """32 bytes of Ed25519 secret: who this node is to its peers. Made on first use; holds no money."""
     if not path.exists():
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-            file.write(os.urandom(32))
+        write_whole(path, os.urandom(32), mode=0o600, over=False)
     key = path.read_bytes()
     if len(key) != 32:
         raise StartError(f"{path} is not a node key of 32 bytes; delete it, and the node makes a new one")
     return key
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    aside = path.with_suffix(".new")
-    aside.write_text(text)
-    os.replace(aside, path)

@@ -1,7 +1,9 @@
 """Audits: which steps of a block this node recomputes, the data for it, and the verdict (protocol: Audit and fraud).
 
 How much is checked depends on how deep a block lies. States of sessions are served for `finality` blocks, so what
-lies deeper can only be replayed whole, from the model before it: 64 such sessions are drawn while catching up.
+lies deeper can only be replayed whole, from the model before it. While catching up, each such block at height h is
+drawn with probability 64 / h, where h counts what the peer has shown and not what it claims: however long a false
+chain is, its last part is as good as certain to be drawn.
 """
 
 from collections.abc import Callable
@@ -20,13 +22,13 @@ from deepblock.types import Block, Seal
 from node.chain import Chain
 from node.fetch import Fetcher, NotAvailable
 from node.jobs.dispatcher import Jobs
-from node.jobs.errors import BadState, JobDataMissing
+from node.jobs.errors import BadState, JobDataMissing, JobError
 from node.tasks import TaskData
 
 log = structlog.get_logger("audit")
 
 DEEP_SAMPLE = 64
-"""Sessions below the finality depth that are replayed whole while catching up."""
+"""Of so many blocks that were shown, one below the finality depth is drawn to be replayed whole."""
 
 Draw = Callable[[int], int]
 """A random integer below its argument, from this node's own randomness."""
@@ -41,8 +43,17 @@ class DataMissing(NotYet):
         self.cid = cid
 
 
+class AuditFailed(NotYet):
+    """This node could not recompute anything; that says nothing of the block."""
+
+    text = "the audit could not be done: {reason}"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
 class Auditor:
-    """Recomputes parts of other nodes' sessions. `target`: the height that this node is catching up to."""
+    """Recomputes parts of other nodes' sessions."""
 
     def __init__(
         self, chain: Chain, jobs: Jobs, fetcher: Fetcher, blobs: Blockstore, data: TaskData, draw: Draw
@@ -53,13 +64,13 @@ class Auditor:
         self._blobs = blobs
         self._data = data
         self._draw = draw
-        self.target = 0
 
-    async def audit(self, block: Block, source: str | None) -> None:
-        """Raises Fraud, or DataMissing. `source`: the peer that most likely has the session's files."""
+    async def audit(self, block: Block, source: str | None, depth: int = 0) -> None:
+        """Raises Fraud, DataMissing or AuditFailed. `source`: the peer that most likely has the session's files;
+        `depth`: how many blocks were shown on top of this one."""
         header, seal = block.header, block.seal
         spec = self._chain.specs[header.task]
-        plan = self._plan(block, spec)
+        plan = self._plan(block, spec, depth)
         if plan is None:
             return
         model = self._chain.state(header.parent).task(header.task).model
@@ -76,13 +87,14 @@ class Auditor:
         except BadState as error:
             claimed, found = seal.states[error.segment - 1], f"not a state of this task ({error.reason})"
             raise Fraud(f"segment {error.segment}", str(claimed), found) from None
+        except JobError as error:
+            raise AuditFailed(str(error)) from error
         audit.judge(plan, seal, findings)
 
-    def _plan(self, block: Block, spec: TaskSpec) -> Plan | None:
+    def _plan(self, block: Block, spec: TaskSpec, depth: int) -> Plan | None:
         """What to replay; None for a deep block that was not drawn."""
-        depth = self.target - block.height
         if depth > self._chain.params.finality:
-            return audit.plan_all(spec.segments) if self._draw(self.target) < DEEP_SAMPLE else None
+            return audit.plan_all(spec.segments) if self._draw(block.height + depth) < DEEP_SAMPLE else None
         others = self._chain.params.audit_segments
         return audit.plan_sample(spec.segments, others, [self._draw(1 << 62) for _ in range(others)])
 

@@ -19,7 +19,7 @@ from deepblock.spec import TaskSpec
 from deepblock.types import Block, Body
 from node.errors import StartError
 from node.storage import schema
-from node.storage.database import Batch, Database
+from node.storage.database import Batch, Database, DatabaseCorrupt
 
 _DELTA_LIMIT = 16 << 20
 """Bytes. Of our own database, whose values were bounded when they were made."""
@@ -34,7 +34,7 @@ class Chain:
         first = genesis(params)
         self.network: Cid = first.id
         self._db = database
-        if database.get(schema.META_HEAD) is None:
+        if database.is_empty():
             self._create(first)
         self._check_identity()
         self.tree = self._load_tree()
@@ -172,16 +172,20 @@ class Chain:
         self._db.write(batch)
 
     def _check_identity(self) -> None:
-        stored, network = self._db.get(schema.META_FORMAT), self._db.get(schema.META_NETWORK)
+        """Raises StartError where the database is not one of ours, and DatabaseCorrupt where that is missing."""
+        keys = (schema.META_FORMAT, schema.META_NETWORK, schema.META_HEAD)
+        stored, network, head = map(self._db.get, keys)
+        if stored is None or network is None or head is None:
+            raise DatabaseCorrupt(self._db.path, "its format, its network or its head is missing")
         if stored != schema.FORMAT:
             raise StartError(
-                f"{self._db.path} has format {stored!r}, this program reads {schema.FORMAT!r}; "
-                "start with another --data-dir, or with the version that made it"
+                f"{self._db.path} has format {stored.decode(errors='replace')}, this program reads "
+                f"{schema.FORMAT.decode()}; start with another --data-dir, or with the version that made it"
             )
         if network != self.network:
             raise StartError(
                 f"{self._db.path} belongs to another network than {self.params.name!r} "
-                f"({Cid(network) if network else None}, not {self.network}); choose another --data-dir"
+                f"({Cid(network)}, not {self.network}); choose another --data-dir"
             )
 
     def _load_tree(self) -> BlockTree:

@@ -1,93 +1,18 @@
-"""The command `deepblock-node`: run, init, version."""
+"""The command `deepblock-node`. Loading the daemon takes a second or two: that is done inside `main`, where Ctrl-C
+is no traceback."""
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-import uvloop
-
-import deepblock
-from deepblock.keys import Wallet, WalletError
-from node.config import CONFIG_FILE, NodeConfig, example_config, load_config
-from node.errors import StartError
-from node.log import configure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 1 after one plain sentence on stderr."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
-        words.insert(0, "run")
-    options = vars(_parser().parse_args(words))
-    command = options.pop("command")
-    flags = {name: value for name, value in options.items() if value is not None}
+    """The exit status: 0; 1 after one plain sentence on stderr; 130 after Ctrl-C before the node has started."""
     try:
-        if command == "version":
-            print(f"deepblock-node {deepblock.__version__}")
-        elif command == "init":
-            _init(load_config(flags))
-        else:
-            _run(load_config(flags))
-    except (StartError, WalletError) as error:
-        print(f"deepblock-node: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"deepblock-node: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    return 0
+        from node.commands import execute
 
-
-def _run(config: NodeConfig) -> None:
-    from node.app import App
-
-    config.data_dir.mkdir(parents=True, exist_ok=True)
-    configure(config.data_dir, level=config.log_level, as_json=config.log_json)
-    app = App(config)
-    uvloop.run(app.run())
-
-
-def _init(config: NodeConfig) -> None:
-    """A wallet and a settings file, neither over an existing one."""
-    config.data_dir.mkdir(parents=True, exist_ok=True)
-    wallet = Wallet.load_or_new(config.data_dir / "wallet.json")
-    path = config.data_dir / CONFIG_FILE
-    if path.exists():
-        print(f"{path} exists already and was left as it is")
-    else:
-        path.write_text(example_config(config))
-        print(f"settings: {path}")
-    print(f"wallet:   {config.data_dir / 'wallet.json'} (keep a copy of it)")
-    print(f"address:  {wallet.address}")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="deepblock-node", description="A DeepBlock node: trains, checks, serves.")
-    parser.add_argument("--version", action="version", version=f"deepblock-node {deepblock.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    run = commands.add_parser("run", help="run the node (the default)")
-    init = commands.add_parser("init", help="make the data folder: wallet and settings")
-    commands.add_parser("version", help="print the version")
-    for command in (run, init):
-        _add_flags(command)
-    return parser
-
-
-def _add_flags(parser: argparse.ArgumentParser) -> None:
-    """A flag for each setting; its help is the setting's description."""
-    for name, field in NodeConfig.model_fields.items():
-        flag = "--" + name.replace("_", "-")
-        options: dict[str, Any] = {"help": field.description}
-        if name in ("mine", "log_json"):
-            options |= {"action": argparse.BooleanOptionalAction}
-        elif isinstance(field.default, tuple):
-            options |= {"action": "extend", "nargs": "+", "metavar": "NAME" if name == "rpc_hosts" else "MULTIADDR"}
-        elif name == "data_dir":
-            options |= {"type": Path, "metavar": "DIR"}
-        elif isinstance(field.default, int):
-            options |= {"type": int, "metavar": "N"}
-        parser.add_argument(flag, **options)
+        return execute(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

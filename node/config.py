@@ -3,21 +3,29 @@
 Values come from DATA_DIR/config.toml, if it is there, and from flags, which win.
 """
 
+import ipaddress
 import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from consensus.params import Params
-from deepblock.spec import SpecError, check_bounds
+from consensus.params import Params, check_params
 from deepblock.types import Address
+from node.addresses import peer_in
 from node.errors import StartError
 
 CONFIG_FILE = "config.toml"
 DEFAULT_DIR = Path.home() / ".deepblock"
+
+_SENTENCES: Final = {
+    "extra_forbidden": "there is no such setting",
+    "string_type": "must be a string",
+    "tuple_type": "must be a list of strings",
+}
+"""What is wrong, where pydantic's word for it is Python's; by the type of its error."""
 
 
 class NodeConfig(BaseModel):
@@ -27,7 +35,7 @@ class NodeConfig(BaseModel):
 
     network: str = Field("testnet", description="devnet, testnet, or the path of a preset file")
     data_dir: Path = Field(DEFAULT_DIR, description="where chain, models and keys are kept")
-    p2p_host: str = Field("0.0.0.0", description="the address at which other nodes reach this one")
+    p2p_host: str = Field("0.0.0.0", description="the address to listen on for other nodes")
     p2p_port: int = Field(9645, ge=0, le=65535, description="0: any")
     rpc_host: str = Field("127.0.0.1", description="the address of the JSON-RPC server; keep it private")
     rpc_port: int = Field(8645, ge=0, le=65535, description="0: any")
@@ -40,6 +48,23 @@ class NodeConfig(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
     log_json: bool = Field(False, description="log lines as JSON")
 
+    @field_validator("p2p_host")
+    @classmethod
+    def _is_ip(cls, host: str) -> str:
+        try:
+            ipaddress.ip_address(host.replace("%", " "))  # multiaddrs have no zones, like fe80::1%eth0
+        except ValueError:
+            raise ValueError(f"{host!r} is not an IPv4 or IPv6 address") from None
+        return host
+
+    @field_validator("bootstrap")
+    @classmethod
+    def _name_their_peers(cls, addrs: tuple[str, ...]) -> tuple[str, ...]:
+        for addr in addrs:
+            if peer_in(addr) is None:
+                raise ValueError(f"{addr!r} is not of the form /ip4/…/tcp/…/p2p/ID")
+        return addrs
+
 
 def load_config(flags: dict[str, Any]) -> NodeConfig:
     """File and flags together. Raises StartError that names the setting and the file."""
@@ -48,16 +73,26 @@ def load_config(flags: dict[str, Any]) -> NodeConfig:
     settings: dict[str, Any] = {}
     if path.exists():
         try:
-            settings = tomllib.loads(path.read_text())
+            settings = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise StartError(f"{path} is not TOML: {error}") from None
+    if "data_dir" in settings:
+        raise StartError(f"{path}: data_dir: a folder is not named by a file inside it; use --data-dir")
     try:
         return NodeConfig(**{**settings, "data_dir": folder, **flags})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        source = f"--{name.replace('_', '-')}" if name in flags else str(path)
-        raise StartError(f"{source}: {name}: {first['msg']}") from None
+        name, sentence = _said(error)
+        source = f"--{name.replace('_', '-')}" if name in flags else f"{path}: {name}"
+        raise StartError(f"{source}: {sentence}") from None
+
+
+def _said(error: ValidationError) -> tuple[str, str]:
+    """The first setting that is wrong, and why."""
+    problems = error.errors()
+    name = problems[0]["loc"][0]
+    # Of an address there are two: that it is no object of ours, and then what is wrong with its text.
+    last = [problem for problem in problems if problem["loc"][0] == name][-1]
+    return str(name), _SENTENCES.get(last["type"], last["msg"].removeprefix("Value error, "))
 
 
 def load_params(network: str) -> Params:
@@ -69,13 +104,14 @@ def load_params(network: str) -> Params:
     elif path.is_file():
         text, name = path.read_text(), network
     else:
-        known = sorted(item.name[:-5] for item in resources.files("configs").iterdir() if item.name.endswith(".json"))
+        known = sorted(
+            item.name[:-5] for item in resources.files("configs").iterdir() if item.name.endswith(".json")
+        )
         raise StartError(f"--network {network}: neither a file nor one of {', '.join(known)}")
     try:
         params = TypeAdapter(Params).validate_python(json.loads(text))
-        for spec in params.base_tasks:
-            check_bounds(spec, params.min_train)
-    except (ValueError, SpecError) as error:
+        check_params(params)
+    except ValueError as error:
         raise StartError(f"{name} is not a network preset: {error}") from None
     return params
 
@@ -83,15 +119,12 @@ def load_params(network: str) -> Params:
 def example_config(config: NodeConfig) -> str:
     """A config.toml with every setting, its meaning, and its value now."""
     lines = ["# deepblock-node: settings. Flags win over this file. Delete a line to have its default.", ""]
-    for name, field in NodeConfig.model_fields.items():
-        if name == "data_dir":
-            continue
-        value = getattr(config, name)
-        lines.append(f"# {field.description}")
-        lines.append(f"{'# ' if value is None else ''}{name} = {_toml(value)}")
+    for name, value in config.model_dump(mode="json", exclude={"data_dir"}).items():
+        lines.append(f"# {NodeConfig.model_fields[name].description}")
+        if value is None:
+            lines.append(f'# {name} = "dbk1…"')
+        else:
+            # Strings, numbers, booleans and lists of strings look alike in JSON and in TOML.
+            lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")
         lines.append("")
     return "\n".join(lines)
-
-
-def _toml(value: object) -> str:
-    return json.dumps(list(value) if isinstance(value, tuple) else "dbk1…" if value is None else value)

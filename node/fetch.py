@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 
 from deepblock import codec
-from deepblock.blockstore import Blockstore
+from deepblock.blockstore import MAX_BLOCK, Blockstore
 from deepblock.cid import Cid, cid_of_block
 from node.messages import HEADERS, MAX_PIECES, MAX_REPLY, STATUS, WANT, Chain, Locate, Pieces, Status, Want
 from node.p2p.door import Door
@@ -56,12 +56,15 @@ class Fetcher:
         raise NotAvailable(cid)
 
     async def file(self, cid: Cid, max_size: int, prefer: str | None = None, patience: float = 60.0) -> None:
-        """Completes a file in the block store. `patience`: seconds. Raises NotAvailable, Malformed (too large)."""
+        """Completes a file in the block store. `patience`: seconds. Raises NotAvailable, Malformed (too large, or no
+        file at all)."""
         until = time.monotonic() + patience
         while missing := self._blobs.missing(cid, max_size):
             for peer in self._sources(prefer):
                 found = await self._want(peer, missing[:MAX_PIECES])
                 for piece, data in found.items():
+                    if len(data) > MAX_BLOCK:
+                        raise codec.Malformed(f"{piece} is a block of {len(data)} bytes, at most {MAX_BLOCK}")
                     self._blobs.put_block(data, piece.codec)
                 if found:
                     break

@@ -93,7 +93,9 @@ class Ears:
 
     def _block_came(self, message: Gossip) -> None:
         if self._on_their_way[message.peer] >= UNAUDITED:
-            log.info("block_dropped", peer=message.peer, reason=f"{UNAUDITED} of its blocks are being checked")
+            log.info(
+                "block_dropped", peer=message.peer, reason=f"{UNAUDITED} of its blocks are being checked"
+            )
             return
         self._on_their_way[message.peer] += 1
         task = asyncio.create_task(self._take_block(message))

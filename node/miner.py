@@ -13,11 +13,13 @@ import structlog
 from consensus.ensemble import least_loss
 from consensus.errors import InvalidSeal, RuleError
 from consensus.fork_choice import Switch
+from consensus.header import Ancestry
 from consensus.seal import check_states, check_ticket
+from consensus.task import may_fall_back, scheduled
 from consensus.template import candidate
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
-from deepblock.codec import encode
+from deepblock.codec import cid_of, encode
 from deepblock.tensors import file_size, model_manifest
 from deepblock.types import Address, Block, Body, Result, Seal
 from node.chain import Chain
@@ -28,6 +30,7 @@ from node.jobs.messages import SessionProgress
 from node.log import said
 from node.mempool import Mempool
 from node.pipeline import MINED, Clock, Pipeline
+from node.restore import Restorer
 from node.storage.schema import SessionRecord
 from node.tasks import TaskData
 
@@ -69,6 +72,7 @@ class Miner:
         self._blobs = blobs
         self._fetcher = fetcher
         self._data = data
+        self._restorer = Restorer(chain, jobs, blobs)
         self._clock = clock
         self._nonce = random.getrandbits(48)
         self._record: SessionRecord | None = None
@@ -89,7 +93,8 @@ class Miner:
                 await self._prepare(record)
                 await self._mine(record)
             except NotAvailable as error:
-                log.warning("mining_waits", reason=f"{error}; `deepblock data import` can bring it")
+                name = self._chain.specs[record.header.task].name if record else "the task"
+                log.warning("mining_waits", reason=f"the data of {name} is not here: {error}")
                 await asyncio.sleep(RETRY)
             except JobError as error:
                 log.error("session_failed", reason=str(error))
@@ -108,9 +113,17 @@ class Miner:
         below = self._chain.ancestry(self._chain.head.id)
         body = Body(self._mempool.choose(self._chain.state()))
         self._nonce += 1
-        chain, address = self._chain, self._status.address
-        header = candidate(chain.params, chain.network, below, body.cid, address, self._nonce, int(self._clock()))
+        chain, address, now = self._chain, self._status.address, int(self._clock())
+        task = self._task(below, now)
+        header = candidate(chain.params, chain.network, below, body.cid, address, self._nonce, now, task)
         return SessionRecord(header, body)
+
+    def _task(self, below: Ancestry, now: int) -> Cid:
+        """The scheduled one; base task 0 where its data cannot be had and the chain has stood still for long."""
+        params = self._chain.params
+        task, fallback = scheduled(params, below.height + 1), cid_of(params.base_tasks[0])
+        stuck = not self._data.at_hand(task) and self._data.at_hand(fallback)
+        return fallback if stuck and may_fall_back(params, now, below.timestamps[0]) else task
 
     def _resumable(self) -> SessionRecord | None:
         """The session that a crash interrupted, if its block could still be the next."""
@@ -131,7 +144,10 @@ class Miner:
         task = record.header.task
         await self._data.ensure(task)
         if model := self._chain.state().task(task).model:
-            await self._fetcher.file(model, file_size(model_manifest(self._chain.specs[task])))
+            try:
+                await self._fetcher.file(model, file_size(model_manifest(self._chain.specs[task])))
+            except NotAvailable:
+                await self._restorer.model(task, model)
 
     async def _mine(self, record: SessionRecord) -> None:
         header = record.header

@@ -8,7 +8,6 @@ up to a ban.
 import asyncio
 import math
 import random
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from node.addresses import peer_in
 from node.p2p.door import Door
 from node.p2p.events import AskTimeout, DoorError
 
@@ -41,8 +41,6 @@ BAN_TIME = 3_600.0
 """Points at which a peer is banned, and seconds for how long."""
 HALF_LIFE = 600.0
 """Seconds in which a score halves: an honest node's rare mistakes never add up."""
-
-ADDRESS = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/[^/]+/tcp/\d{1,5}/p2p/(?P<id>[1-9A-HJ-NP-Za-km-z]{40,64})")
 
 
 @dataclass(slots=True)
@@ -221,12 +219,6 @@ class Peers:
         for peer in [peer for peer, record in self._records.items() if self._score(record) < 1]:
             if not self._banned(peer):
                 del self._records[peer]
-
-
-def peer_in(addr: str) -> str | None:
-    """The id at the end of /ip4/…/tcp/…/p2p/ID (or ip6, dns4, dns6, dns); None if `addr` is no such thing."""
-    match = ADDRESS.fullmatch(addr)
-    return match["id"] if match else None
 
 
 def backoff(failures: int) -> float:

@@ -43,11 +43,13 @@ Publish = Callable[[str, bytes], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """How a block came here. `peer` handed it to us, `author` vouched for it first (both None: we did)."""
+    """How a block came here. `peer` handed it to us, `author` vouched for it first (both None: we did). `depth`:
+    how many blocks were shown on top of it."""
 
     way: str
     peer: str | None = None
     author: str | None = None
+    depth: int = 0
 
 
 MINED = Origin("miner")
@@ -75,7 +77,13 @@ class Pipeline:
     """Takes blocks and transactions in. `on_head` is called after every change of the head."""
 
     def __init__(
-        self, chain: Chain, mempool: Mempool, fetcher: Fetcher, auditor: Auditor, publish: Publish, clock: Clock
+        self,
+        chain: Chain,
+        mempool: Mempool,
+        fetcher: Fetcher,
+        auditor: Auditor,
+        publish: Publish,
+        clock: Clock,
     ) -> None:
         self._chain = chain
         self._mempool = mempool
@@ -97,9 +105,14 @@ class Pipeline:
         task = self._running.get(block.id)
         if task is None:
             task = self._running[block.id] = asyncio.ensure_future(self._take(block, origin, body))
-            task.add_done_callback(lambda done: self._running.pop(block.id, None))
+            task.add_done_callback(lambda done: self._ended(block.id, done))
         await asyncio.shield(task)
         return block
+
+    def _ended(self, block: Cid, task: asyncio.Task[None]) -> None:
+        del self._running[block]
+        if not task.cancelled():
+            task.exception()  # seen, even where whoever waited for it has gone
 
     async def _take(self, block: Block, origin: Origin, body: Body | None) -> None:
         if self._chain.node(block.id):
@@ -114,7 +127,7 @@ class Pipeline:
             body = body or await self._body(block, origin)
             delta = self._apply(block, body)
             if origin is not MINED:
-                await self._auditor.audit(block, origin.author or origin.peer)
+                await self._auditor.audit(block, origin.author or origin.peer, origin.depth)
         except (Invalid, Malformed) as error:
             self._chain.reject(block.id, str(error))
             raise
@@ -178,7 +191,9 @@ class Pipeline:
         self._mempool.follow(undone, self._transactions(switch.apply), self._chain.state())
         returned = [transaction for transaction in undone if self._mempool.get(transaction.id)]
         if switch.undo:
-            log.warning("reorganisation", undone=len(switch.undo), applied=len(switch.apply), returned=len(returned))
+            log.warning(
+                "reorganisation", undone=len(switch.undo), applied=len(switch.apply), returned=len(returned)
+            )
         for listener in self.on_head:
             listener(switch)
         return returned

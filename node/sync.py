@@ -2,19 +2,26 @@
 
 Gossip loses messages silently, so it only makes things fast. What keeps nodes together is here: every peer is asked
 for its status when it comes and every few seconds after; a heavier chain is fetched, whatever gossip said.
+
+A status is a claim: it decides whom to ask, and nothing else. Mining pauses, and audits become samples, only for
+blocks that a peer has shown.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import structlog
 
 from consensus.errors import Invalid, NotYet
+from consensus.transition import check_block
+from deepblock.cid import Cid
 from deepblock.codec import Malformed, encode
 from deepblock.types import Block
-from node.auditor import Auditor
+from node.addresses import peer_in
 from node.chain import Chain
 from node.fetch import Fetcher
 from node.messages import MAX_ADDRESSES, Status
@@ -30,11 +37,27 @@ POLL = 4.0
 """Seconds between two questions to the same peer."""
 PATIENCE = 10.0
 """Seconds after which a node without any peer counts as caught up: somebody has to begin."""
+BEHIND = 2
+"""Blocks above our head. A peer that has shown more than these: mining would be a waste."""
+EMPTY_CLAIM = 20
+"""Penalty points for a claim with nothing to show: few, since the peer's head may just have moved."""
+
+
+class NothingToShow(NotYet):
+    text = "claims more than it shows"
+
+
+@dataclass(eq=False)
+class Unconnected(Invalid):
+    block: Cid
+    parent: Cid
+    text: ClassVar[str] = "block {block} does not connect: its parent {parent} is not the block before it"
 
 
 @dataclass(frozen=True, slots=True)
 class SyncStatus:
-    """`state`: starting, syncing or synced. `target`: the best height that a peer has told."""
+    """`state`: starting, syncing, synced, or alone (no peer: a chain of one's own, until another comes).
+    `target`: the best height that a peer has told."""
 
     state: str
     height: int
@@ -45,13 +68,12 @@ class Sync:
     """Keeps this node on the heaviest chain that its peers know. `ready` is set while it is there."""
 
     def __init__(
-        self, chain: Chain, pipeline: Pipeline, fetcher: Fetcher, auditor: Auditor,
+        self, chain: Chain, pipeline: Pipeline, fetcher: Fetcher,
         door: Door, peers: Peers, service: Service, alone: bool,
     ) -> None:  # fmt: skip
         self._chain = chain
         self._pipeline = pipeline
         self._fetcher = fetcher
-        self._auditor = auditor
         self._door = door
         self._peers = peers
         self._service = service
@@ -63,7 +85,10 @@ class Sync:
 
     def status(self) -> SyncStatus:
         target = max([self._chain.head.height, *(status.height for status in self._known.values())])
-        state = "synced" if self.ready.is_set() else "syncing" if self._known else "starting"
+        if not self._known:
+            state = "alone" if self.ready.is_set() else "starting"
+        else:
+            state = "synced" if self.ready.is_set() else "syncing"
         return SyncStatus(state, self._chain.head.height, target)
 
     def peer_up(self, peer: str) -> None:
@@ -85,8 +110,7 @@ class Sync:
                 for peer in self._door.peers():
                     group.create_task(self._ask(peer.id))
             await self._catch_up()
-            heavier = any(status.weight > self._chain.head.weight for status in self._known.values())
-            if not heavier and (self._known or time.monotonic() - began > PATIENCE):
+            if self._known or time.monotonic() - began > PATIENCE:
                 self.ready.set()
             try:
                 await asyncio.wait_for(self._wake.wait(), POLL)
@@ -113,29 +137,74 @@ class Sync:
 
     def _share_addresses(self) -> None:
         self._service.own = tuple(self._door.addrs)
-        self._service.others = {peer: status.own[:2] for peer, status in self._known.items()}
+        self._service.others = {
+            peer: tuple(address for address in status.own if peer_in(address) == peer)[:2]
+            for peer, status in self._known.items()
+        }
 
     async def _catch_up(self) -> None:
         """From the peer with the most weight on, until nobody is heavier or nothing more comes."""
         for peer, status in sorted(self._known.items(), key=lambda item: -item[1].weight):
-            if status.weight <= self._chain.head.weight or self._chain.node(status.head):
+            if not self._is_ahead(status):
                 continue
-            if status.height > self._chain.head.height + 2:
-                self.ready.clear()
-            self._auditor.target = status.height
             try:
-                async for block in self._missing(peer):
-                    await self._pipeline.receive(encode(block), Origin("sync", peer))
+                await self._follow(peer, status)
+            except NothingToShow as error:
+                self._peers.penalise(peer, EMPTY_CLAIM, str(error))
             except (DoorError, NotYet) as error:
                 log.info("sync_interrupted", peer=peer, height=self._chain.head.height, reason=str(error))
             except (Malformed, Invalid) as error:
                 self._peers.penalise(peer, BAN_SCORE, f"invalid block while catching up: {error}")
 
-    async def _missing(self, peer: str) -> AsyncIterator[Block]:
-        """The peer's blocks above what both know. Each batch goes on from the last block of the one before."""
+    def _is_ahead(self, status: Status) -> bool:
+        return status.weight > self._chain.head.weight and self._chain.node(status.head) is None
+
+    async def _follow(self, peer: str, status: Status) -> None:
+        """Takes the peer's blocks. Raises DoorError, Malformed, Invalid, NotYet."""
+        async for block, above in self._shown(peer, status):
+            if block.height + above > self._chain.head.height + BEHIND:
+                self.ready.clear()
+            age = int(time.time()) - block.header.timestamp
+            depth = max(0, min(above, age // self._chain.params.block_time))  # what is recent is not deep
+            await self._pipeline.receive(encode(block), Origin("sync", peer, depth=depth))
+
+    async def _shown(self, peer: str, status: Status) -> AsyncIterator[tuple[Block, int]]:
+        """The peer's blocks above what both know, and how many on top of each it has shown so far: all there are,
+        or more than the finality depth."""
         known = self._chain.locator()
-        while blocks := (await self._fetcher.chain(peer, known)).blocks:
-            log.info("syncing", peer=peer, from_height=blocks[0].height, to_height=blocks[-1].height)
-            for block in blocks:
-                yield block
-            known = (blocks[-1].id, *known[:32])
+        ahead: deque[Block] = deque()
+        last: Block | None = None
+        more = True
+        while more or ahead:
+            if more and len(ahead) <= self._chain.params.finality:
+                batch = await self._batch(peer, known, last)
+                more = bool(batch)
+                if batch:
+                    ahead += batch
+                    last = batch[-1]
+                    known = (last.id, *known[:32])
+                elif not ahead and self._is_ahead(status):
+                    raise NothingToShow
+            else:
+                block = ahead.popleft()
+                yield block, len(ahead)
+
+    async def _batch(self, peer: str, known: tuple[Cid, ...], last: Block | None) -> Sequence[Block]:
+        """What follows `last`, or the first of `known` that the peer has too; each block with a ticket that wins."""
+        blocks = (await self._fetcher.chain(peer, known)).blocks
+        if not blocks:
+            return blocks
+        before = blocks[0].header.parent
+        if last and before != last.id and self._chain.node(before):
+            raise NothingToShow  # it leads in circles, or its head has moved since
+        if last:
+            before = last.id
+        elif not self._chain.node(before):
+            raise Unconnected(blocks[0].id, before)
+        for block in blocks:
+            if block.header.parent != before:
+                raise Unconnected(block.id, block.header.parent)
+            check_block(self._chain.params, self._chain.network, block)
+            before = block.id
+        log.info("syncing", peer=peer, from_height=blocks[0].height, to_height=blocks[-1].height)
+        return blocks

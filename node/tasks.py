@@ -31,6 +31,8 @@ class TaskData:
 
     async def ensure(self, task: Cid) -> None:
         """Raises NotAvailable where no connected peer has the rest."""
+        if not self.at_hand(task):
+            self.unpack_embedded()  # it may have been deleted or damaged since the start
         if self.at_hand(task):
             return
         spec = self._chain.specs[task]

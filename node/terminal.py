@@ -78,7 +78,7 @@ def _head(now: Snapshot) -> str:
 
 
 def _doing(now: Snapshot) -> str:
-    if now.sync.state != "synced":
+    if now.sync.state not in ("synced", "alone"):
         return f"{now.sync.state} {now.sync.height:,}/{max(now.sync.height, now.sync.target):,}"
     if not now.miner.mining:
         return "not mining"

@@ -1,4 +1,4 @@
-"""status, block, balance: what the chain says."""
+"""status, block, tx, balance: what the chain says."""
 
 from argparse import Namespace
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ def status(context: Context, options: Namespace) -> int:
     account = client.state_get_account(miner.address)
     found = Status(client.node_info(), client.chain_head(), miner, account)
     node, head = found.node, found.head
-    where = "" if node.sync.state == "synced" else f" ({node.sync.height} of {node.sync.target})"
+    where = "" if node.sync.state in ("synced", "alone") else f" ({node.sync.height} of {node.sync.target})"
     rows = [
         (
             "network",
@@ -37,7 +37,7 @@ def status(context: Context, options: Namespace) -> int:
         ("model", str(head.model or "none yet")),
         ("miner", _miner(miner)),
         (
-            "earned",
+            "balance",
             f"{format_dbk(account.balance)} DBK, {format_dbk(account.immature)} maturing, {account.address}",
         ),
     ]
@@ -71,6 +71,25 @@ def block(context: Context, options: Namespace) -> int:
         *((f"state {index}", str(state)) for index, state in enumerate(found.seal.states, 1)),
         ("average", str(found.seal.average)),
         ("model", f"{found.result.model}, {describe(found.held_out)}"),
+    ]
+    context.show(found, table(rows))
+    return 0
+
+
+def tx(context: Context, options: Namespace) -> int:
+    found = context.client.tx_get(parse_cid(options.id, "a transaction"))
+    payload = found.transaction.payload
+    place = (
+        "waits for a block"
+        if found.height is None
+        else f"in block {found.height:,}, {_count(found.confirmations, 'confirmation')}"
+    )
+    rows = [
+        ("transaction", str(found.id)),
+        ("status", place),
+        ("amount", f"{format_dbk(payload.amount)} DBK, fee {format_dbk(payload.fee)} DBK"),
+        ("from", str(payload.sender.address)),
+        ("to", str(payload.to)),
     ]
     context.show(found, table(rows))
     return 0

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,15 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from deepblock.cid import Cid
-from deepblock.client import Client
+from deepblock.client import NODE_FILE, Client, NotRunning
 from deepblock.keys import Wallet
 
 DATA_DIR_VARIABLE: Final = "DEEPBLOCK_DATA_DIR"
 WALLET: Final = "wallet.json"
+DEFAULT_DIR: Final = Path.home() / ".deepblock"
+"""Where `deepblock-node` keeps everything unless it is told otherwise."""
+DEVNET: Final = Path(".devnet")
+"""Where `make devnet` does, from the current folder."""
 
 
 class CommandError(Exception):
@@ -24,17 +27,41 @@ class CommandError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    data_dir: Path
+    """`named`: the data folder that the person has named, None where they leave it to us. `url`: the node."""
+
+    named: Path | None
     url: str | None
     as_json: bool
 
     @classmethod
     def of(cls, options: Namespace) -> "Context":
-        return cls(options.data_dir or default_data_dir(), options.rpc, options.json)
+        from_environment = os.environ.get(DATA_DIR_VARIABLE)
+        named = options.data_dir or (Path(from_environment) if from_environment else None)
+        return cls(named, options.rpc, options.json)
+
+    @property
+    def data_dir(self) -> Path:
+        """The named one; else the devnet that lives here, whether it runs or not; else the node's default."""
+        if self.named is not None:
+            return self.named
+        is_devnet_here = (DEVNET / WALLET).exists() or (DEVNET / NODE_FILE).exists()
+        return DEVNET if is_devnet_here else DEFAULT_DIR
 
     @property
     def client(self) -> Client:
-        return Client.find(self.data_dir, self.url)
+        """Of the node in the data folder. Where nothing says which folder, the default port will do too."""
+        folder = self.data_dir
+        if self.named is None and folder == DEFAULT_DIR and not (folder / NODE_FILE).exists():
+            return Client.find(url=self.url)
+        try:
+            return Client.find(folder, self.url)
+        except NotRunning as error:
+            if folder != DEVNET:
+                raise
+            raise CommandError(
+                f"{DEVNET} is here but not running{error.why}; start it with `make devnet`, "
+                "or name another node with --data-dir DIR or --rpc URL"
+            ) from None
 
     def wallet(self, path: Path | None = None) -> Wallet:
         """From `path`, else the data folder's. Raises WalletError."""
@@ -44,14 +71,6 @@ class Context:
         """Prints the answer as JSON if that is wanted, else the text."""
         json = TypeAdapter(type(answer)).dump_json(answer, indent=2).decode() if self.as_json else None
         print(json or text)
-
-
-def default_data_dir() -> Path:
-    """$DEEPBLOCK_DATA_DIR; else .devnet here while its node runs; else ~/.deepblock."""
-    if named := os.environ.get(DATA_DIR_VARIABLE):
-        return Path(named)
-    devnet = Path(".devnet")
-    return devnet if (devnet / "node.json").exists() else Path.home() / ".deepblock"
 
 
 def parse_cid(text: str, what: str) -> Cid:
@@ -67,21 +86,3 @@ def progress(text: str) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[2K{text}")
         sys.stderr.flush()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """The whole file or none, whatever happens meanwhile. Raises OSError that names `path`."""
-    try:
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    try:
-        with open(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(handle)
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise

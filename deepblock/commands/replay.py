@@ -6,7 +6,7 @@ import time
 from argparse import Namespace
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from deepblock import api
 from deepblock.blockstore import Blockstore, Missing
@@ -16,6 +16,9 @@ from deepblock.codec import cid_of
 from deepblock.commands.context import CommandError, Context, progress
 from deepblock.spec import heldout_labels
 from deepblock.types import Score, Seal
+
+MAX_THREADS: Final = 256
+"""As for a node; torch crashes on many thousands."""
 
 Stored = Literal["intact", "missing", "corrupt"]
 

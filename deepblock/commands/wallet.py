@@ -1,5 +1,6 @@
 """keys and send: what needs a secret. It never leaves this process."""
 
+import sys
 import time
 from argparse import Namespace
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from deepblock.types import Address, Motes, PublicKey, Transaction, Transfer
 
 POLL: Final = 0.5
 """Seconds between two looks whether a transaction is in a block."""
+
+HIGH_FEE: Final = 100
+"""Times the least fee; more is taken for a slip of the hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +62,25 @@ def send(context: Context, options: Namespace) -> int:
     to = parse_address(options.to)
     try:
         amount = parse_dbk(options.amount)
-        fee = parse_dbk(options.fee) if options.fee else None
+        fee = None if options.fee is None else parse_dbk(options.fee)
     except ValueError as error:
         raise CommandError(str(error)) from None
+    if amount == 0:
+        raise CommandError("0 DBK would only cost a fee; the least amount is 0.00000001")
     wallet, client = context.wallet(options.wallet), context.client
     transaction = sign(client, wallet, to, amount, fee)
     payload = transaction.payload
+    if not options.high_fee:
+        _check_fee(payload.fee, client.node_info().fee_per_byte * transaction.size)
     sent = client.tx_send(transaction)
+    if not context.as_json:  # before the wait: whatever happens to it, the money is on its way
+        fee_text = format_dbk(payload.fee)
+        print(f"{sent}\nsent {format_dbk(amount)} DBK to {to} for a fee of {fee_text} DBK", flush=True)
     height = _wait(client, sent) if options.wait else None
-    text = f"{sent}\nsent {format_dbk(amount)} DBK to {to} for a fee of {format_dbk(payload.fee)} DBK"
-    if height is not None:
-        text += f", in block {height:,}"
-    context.show(Sent(sent, amount, payload.fee, payload.nonce, height), text)
+    if context.as_json:
+        context.show(Sent(sent, amount, payload.fee, payload.nonce, height), "")
+    elif height is not None:
+        print(f"in block {height:,}")
     return 0
 
 
@@ -90,11 +101,25 @@ def sign(client: Client, wallet: Wallet, to: Address, amount: int, fee: int | No
     return transaction
 
 
+def _check_fee(fee: int, least: int) -> None:
+    """Raises CommandError where `fee` must be a mistake."""
+    if fee > HIGH_FEE * least:
+        raise CommandError(
+            f"a fee of {format_dbk(fee)} DBK is more than {HIGH_FEE} times the least, {format_dbk(least)} DBK; "
+            "if it is meant, say --high-fee"
+        )
+
+
 def _wait(client: Client, transaction: Cid) -> int:
     """The height of the block that takes it."""
-    while (found := client.tx_get(transaction)).height is None:
-        progress("waiting for a block …")
-        time.sleep(POLL)
+    try:
+        while (found := client.tx_get(transaction)).height is None:
+            progress("waiting for a block …")
+            time.sleep(POLL)
+    except BaseException:
+        progress("")
+        print(f"already sent; follow it with `deepblock tx {transaction}`", file=sys.stderr)
+        raise
     progress("")
     return found.height
 

@@ -1,6 +1,8 @@
 """The daemon's door to training: `Jobs` sends sessions, audits and scores to worker processes."""
 
 import asyncio
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +11,7 @@ from consensus.audit import Findings
 from deepblock.cid import Cid
 from deepblock.spec import TaskSpec
 from deepblock.types import Score, Seal
+from node.jobs.errors import DeviceUnusable
 from node.jobs.lane import Lane, LaneStatus
 from node.jobs.messages import (
     Audit,
@@ -41,10 +44,24 @@ class Jobs:
     """
 
     def __init__(self, blobs: Path, *, threads: int = 1, device: str = "cpu") -> None:
+        self._device = device
         common = (str(blobs), "--device", device, "--threads", str(threads))
         # The daemon first, then audits, then mining: two cores must still answer peers.
         self._mine = Lane("mine", (*common, "--nice", "10"), eager=False)
         self._audit = Lane("audit", (*common, "--nice", "5"), eager=True)
+
+    async def check_device(self) -> None:
+        """Raises DeviceUnusable where torch cannot compute on the device. Takes as long as importing torch."""
+        command = (
+            sys.executable,
+            "-c",
+            "import sys, torch; torch.zeros(1, device=sys.argv[1])",
+            self._device,
+        )
+        process = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=PIPE)
+        _, said = await process.communicate()
+        if process.returncode:
+            raise DeviceUnusable(self._device, said.decode(errors="replace").strip().rpartition("\n")[2])
 
     async def start(self) -> None:
         """Returns at once; the audit worker gets ready meanwhile, the mining worker when first needed."""

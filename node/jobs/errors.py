@@ -5,6 +5,7 @@
     ├── JobDataMissing   a file is needed that is not here and cannot be derived: fetch it, try again
     ├── JobFailed        the job itself raised an error, and would raise it again
     ├── WorkerDied       twice in this job the process ended, killed or by its own fault
+    ├── DeviceUnusable   torch cannot compute on the device that was named
     └── JobsStopped      the node is shutting down
 
 A job that is cancelled by whoever awaits it raises asyncio.CancelledError there, as everything does.
@@ -52,6 +53,16 @@ class WorkerDied(JobError):
         self.lane = lane
         self.status = status
         self.stderr = stderr
+
+
+class DeviceUnusable(JobError):
+    """`device`: torch's name of it. `reason`: what torch says."""
+
+    def __init__(self, device: str, reason: str) -> None:
+        super().__init__(
+            f"--device {device}: torch cannot compute there ({reason}); name another device, or install the torch "
+            'that fits it: make install TORCH_FLAGS="--index-url …", see the README'
+        )
 
 
 class JobsStopped(JobError):

@@ -30,7 +30,11 @@ class Exchange:
     """`serve(peer, protocol, request)` gives our replies; it may raise Refusal."""
 
     def __init__(
-        self, host: IHost, limits: Limits, accuse: Accuse, serve: Callable[[str, str, bytes], Awaitable[bytes]]
+        self,
+        host: IHost,
+        limits: Limits,
+        accuse: Accuse,
+        serve: Callable[[str, str, bytes], Awaitable[bytes]],
     ) -> None:
         self._host = host
         self._limits = limits

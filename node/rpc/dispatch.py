@@ -27,9 +27,10 @@ INTERNAL_ERROR: Final = -32603
 
 async def answer(services: Any, request: bytes) -> bytes | None:
     """The answer to a request or a batch; None where only notifications came, which have no answer."""
+    await asyncio.sleep(0)  # who sends many requests at once takes turns with everybody else
     try:
         message = _parse(request)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return _write(failure(None, PARSE_ERROR, f"not JSON: {error}"))
     if not isinstance(message, list):
         single = await _answer_one(services, message)
@@ -55,7 +56,8 @@ def failure(id_: Any, code: int, message: str, data: Any = None) -> dict[str, An
 async def _answer_one(services: Any, message: Any) -> dict[str, Any] | None:
     problem = _what_is_wrong(message)
     if problem is not None:
-        return failure(None, INVALID_REQUEST, problem)
+        id_ = message.get("id") if isinstance(message, dict) else None
+        return failure(id_ if _is_id(id_) else None, INVALID_REQUEST, problem)
     id_, name = message.get("id"), message["method"]
     try:
         if name not in METHODS:
@@ -83,20 +85,27 @@ def _what_is_wrong(message: Any) -> str | None:
         return "a request names its method, a string"
     if not isinstance(message.get("params", []), list | dict):
         return "params are an array or an object"
-    id_ = message.get("id")
-    if isinstance(id_, bool) or not isinstance(id_, str | int | float | None):
+    if not _is_id(message.get("id")):
         return "an id is a string, a number or null"
     return None
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str | int | float | None) and not isinstance(value, bool)
 
 
 def _parse(request: bytes) -> Any:
     """Raises ValueError."""
 
-    def number(text: str) -> float:
+    def real(text: str) -> float:
         value = float(text)
         if not math.isfinite(value):
             raise ValueError(f"{text[:20]} is beyond what a number can hold")
         return value
+
+    def whole(text: str) -> int:
+        real(text)
+        return int(text)
 
     def constant(text: str) -> float:
         raise ValueError(f"{text} is no JSON")
@@ -107,9 +116,15 @@ def _parse(request: bytes) -> Any:
             raise ValueError("an object has the same name twice")
         return found
 
-    return json.loads(
-        request.decode(), parse_float=number, parse_constant=constant, object_pairs_hook=members
-    )
+    try:
+        return json.loads(
+            request.decode("utf-8-sig"),
+            parse_int=whole, parse_float=real, parse_constant=constant, object_pairs_hook=members,
+        )  # fmt: skip
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not of UTF-8") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _write(message: Any) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 import deepblock
 from consensus.fork_choice import Node
@@ -23,8 +23,18 @@ from node.chain import Chain
 from node.mempool import Mempool
 from node.rpc.registry import NotFound, method
 
-Height = U64
 T = TypeVar("T")
+
+
+def _one_sentence(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError("a height or a block id") from None
+
+
+Height = U64
+HeightOrId = Annotated[Height | Cid, WrapValidator(_one_sentence)]
 
 
 class Pipeline(Protocol):
@@ -114,7 +124,7 @@ def chain_head(node: Services) -> api.Head:
 
 
 @method("chain_getBlock")
-def chain_get_block(node: Services, block: Height | Cid) -> api.BlockInfo:
+def chain_get_block(node: Services, block: HeightOrId) -> api.BlockInfo:
     """A block by its height on the heaviest chain, or by its id, be it on that chain or not."""
     id_ = block if isinstance(block, Cid) else _id_at(node, block)
     found = _block(node, id_)

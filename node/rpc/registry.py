@@ -66,6 +66,8 @@ class Method:
         except ValidationError as error:
             problems = _problems(error)
             raise InvalidParams(f"{self.name}: " + "; ".join(problems), problems) from None
+        except RecursionError:
+            raise InvalidParams(f"{self.name}: the parameters are nested too deeply") from None
         return {name: getattr(checked, name) for name in names}
 
 
@@ -94,6 +96,8 @@ def _problems(error: ValidationError) -> list[str]:
     """One line for each thing that is wrong: where, and what."""
     lines = []
     for item in error.errors(include_url=False, include_input=False):
+        if item["type"] == "json_invalid":  # we wrote the JSON: only these two can be wrong with it
+            return ["the parameters are nested too deeply, or have half a surrogate pair in a text"]
         # Besides names and indexes, a place holds pydantic's own words for the branches of a union.
         where = ".".join(part for part in map(str, item["loc"]) if part.isidentifier() or part.isdigit())
         lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")

@@ -7,13 +7,16 @@ Origin.
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from socket import gaierror
 from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import WSMsgType, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from deepblock import unixfs
 from deepblock.blockstore import Blockstore, Corrupt, Missing
@@ -57,19 +60,19 @@ class Server:
         app.router.add_post("/", self._post)
         app.router.add_get("/ws", self._websocket, allow_head=False)
         app.router.add_get("/ipfs/{cid}", self._file, allow_head=False)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2, auto_decompress=False)
+        logging.getLogger("aiohttp.server").addFilter(_is_our_mistake)
 
     async def start(self) -> str:
         """Listens, and returns the URL. Raises StartError where the port cannot be had."""
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self._host, self._port).start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter from names that cannot be in the DNS
             await self._runner.cleanup()
-            reason = os.strerror(error.errno) if error.errno else error
             raise StartError(
-                f"the RPC cannot listen on {self._host}:{self._port} ({reason}); "
-                "choose another port, or 0 for any"
+                f"the RPC cannot listen on {self._host}:{self._port} ({_reason(error)}); "
+                "choose another --rpc-port (0: any) or --rpc-host"
             ) from None
         host, port = self._runner.addresses[0][:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -101,11 +104,14 @@ class Server:
         return web.Response(text=_HINT)
 
     async def _post(self, request: web.Request) -> web.Response:
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            return _invalid(415, "a request is sent as it is, without Content-Encoding")
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            text = f"a request has at most {MAX_REQUEST} bytes"
-            return web.json_response(failure(None, INVALID_REQUEST, text), status=413)
+            return _invalid(413, f"a request has at most {MAX_REQUEST} bytes")
+        except (web.RequestPayloadError, ConnectionError):
+            return _invalid(400, "the request did not arrive whole")
         reply = await answer(self._services, body)
         if reply is None:
             return web.Response(status=204)
@@ -114,17 +120,19 @@ class Server:
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         if len(self._sockets) >= MAX_SOCKETS:
             return _refusal(503, f"{MAX_SOCKETS} WebSockets are open, no more are allowed")
-        socket = web.WebSocketResponse(heartbeat=30, max_msg_size=MAX_REQUEST)
+        # Uncompressed, as it stays on this machine: deflating an answer takes longer than finding it.
+        socket = web.WebSocketResponse(heartbeat=30, max_msg_size=MAX_REQUEST, compress=False)
         await socket.prepare(request)
         self._sockets.add(socket)
         try:
-            async for message in socket:
-                if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    break
-                data = message.data.encode() if message.type is WSMsgType.TEXT else message.data
-                reply = await answer(self._services, data)
-                if reply is not None:
-                    await socket.send_str(reply.decode())
+            with contextlib.suppress(ConnectionError):  # hung up with answers outstanding
+                async for message in socket:
+                    if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                        break
+                    data = message.data.encode() if message.type is WSMsgType.TEXT else message.data
+                    reply = await answer(self._services, data)
+                    if reply is not None:
+                        await socket.send_str(reply.decode())
         finally:
             self._sockets.discard(socket)
         return socket
@@ -181,6 +189,28 @@ def _host_name(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def _reason(error: Exception) -> str:
+    """Why listening failed, in the system's words alone."""
+    match error:
+        case UnicodeError():
+            return "not a host name"
+        case gaierror():
+            return str(error.strerror)
+        case OSError(errno=int(number)):
+            return os.strerror(number)
+        case _:
+            return str(error)
+
+
+def _is_our_mistake(record: logging.LogRecord) -> bool:
+    """Whether a line of aiohttp's log is worth showing: a caller's malformed HTTP was answered, that is all."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+def _invalid(status: int, reason: str) -> web.Response:
+    return web.json_response(failure(None, INVALID_REQUEST, reason), status=status)
 
 
 def _refusal(status: int, reason: str) -> web.Response:

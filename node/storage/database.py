@@ -11,8 +11,13 @@ import plyvel
 from node.errors import StartError
 
 
-class DatabaseCorrupt(Exception):
-    """A stored value does not match its checksum. The node cannot go on with it."""
+class DatabaseCorrupt(StartError):
+    """A stored value does not match its checksum, or is missing. The node can neither start nor go on with it."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(
+            f"the database in {path} is damaged ({what}); move that folder away: the node fetches the chain again"
+        )
 
 
 class Batch:
@@ -39,6 +44,9 @@ class Database:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
+            if any(path.glob("MANIFEST-*")) and not (path / "CURRENT").exists():
+                # LevelDB would begin a new database here, and delete the tables of the old one.
+                raise DatabaseCorrupt(path, "its file CURRENT is missing")
             self._db = plyvel.DB(
                 str(path),
                 create_if_missing=True,
@@ -52,18 +60,20 @@ class Database:
                 raise StartError(
                     f"{path.parent} is in use by another deepblock-node; stop it, or give this one another --data-dir"
                 ) from None
-            raise StartError(f"cannot open the database in {path}: {error}") from None
+            raise StartError(f"cannot open the database in {path}: {_plain(error)}") from None
         except plyvel.CorruptionError as error:
-            raise StartError(
-                f"the database in {path} is damaged ({error}); move that folder away: the node fetches the chain again"
-            ) from None
+            raise DatabaseCorrupt(path, _plain(error)) from None
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key; None where there is none. Raises DatabaseCorrupt."""
         try:
             return self._db.get(key, verify_checksums=True)  # type: ignore[no-any-return]
         except plyvel.CorruptionError as error:
-            raise DatabaseCorrupt(f"{self.path}: {error}; move the folder away and start again") from None
+            raise DatabaseCorrupt(self.path, _plain(error)) from None
+
+    def is_empty(self) -> bool:
+        """Whether it holds no key at all."""
+        return next(self.items(b""), None) is None
 
     def write(self, batch: Batch, *, sync: bool = True) -> None:
         """The whole batch. When it returns, a synced one has survived a power cut."""
@@ -81,7 +91,7 @@ class Database:
                 for key, value in found:
                     yield key[len(prefix) :], value
         except plyvel.CorruptionError as error:
-            raise DatabaseCorrupt(f"{self.path}: {error}; move the folder away and start again") from None
+            raise DatabaseCorrupt(self.path, _plain(error)) from None
 
     def close(self) -> None:
         self._db.close()
@@ -93,3 +103,9 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _plain(error: Exception) -> str:
+    """The reason alone, in words; plyvel hands on those of LevelDB as bytes."""
+    words = getattr(error, "strerror", None) or error.args[0]
+    return words.decode(errors="replace") if isinstance(words, bytes) else str(words)

@@ -1,6 +1,7 @@
 """kill -9 at any moment: nothing that was confirmed is lost, and a session goes on where it was."""
 
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -64,8 +65,29 @@ def test_a_session_goes_on_from_its_last_finished_segment(tmp_path: Path) -> Non
             )  # fmt: skip
             node.kill()
             node.start("--mine")
-            resumed = [event for event in node.events("session_resumed") if event["segment"] >= status["segment"] - 1]
+            resumed = [
+                event for event in node.events("session_resumed") if event["segment"] >= status["segment"] - 1
+            ]
             node.kill()
             if resumed:
                 return
         raise AssertionError(f"no session was resumed\n{node.log()[-3000:]}")
+
+
+@pytest.mark.timeout(240)
+def test_a_lone_node_whose_files_are_gone_trains_its_models_again(tmp_path: Path) -> None:
+    node = Node(tmp_path / "node")
+    with running(node):
+        node.start("--mine")
+        wait_for(lambda: node.height >= 4, 60, "some blocks", node)
+        node.kill()
+        shutil.rmtree(node.folder / "blobs")
+        node.start("--mine")
+        height = node.height
+        wait_for(lambda: node.height > height, 120, "a block on the model that was lost", node)
+        assert node.events("model_lost")
+        node.deepblock("model", "pull", "-o", str(tmp_path / "model.safetensors"))
+        (node.folder / "blobs").rename(tmp_path / "gone")  # and under a running node
+        height = node.height
+        wait_for(lambda: node.height > height, 120, "a block after the second loss", node)
+    assert "Traceback" not in node.log()

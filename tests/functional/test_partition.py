@@ -20,7 +20,8 @@ def test_the_lighter_sides_transfers_are_back_in_the_pool(tmp_path: Path) -> Non
 
         def spendable() -> bool:
             return all(
-                int(node.call("state_getAccount", str(wallet.address))["balance"]) > 5 * DBK for node in (heavy, light)
+                int(node.call("state_getAccount", str(wallet.address))["balance"]) > 5 * DBK
+                for node in (heavy, light)
             )
 
         wait_for(spendable, 180, "the light side to have earned", heavy, light)
@@ -45,7 +46,13 @@ def test_the_lighter_sides_transfers_are_back_in_the_pool(tmp_path: Path) -> Non
         wait_for(lambda: same_head(heavy, light), 60, "one head", heavy, light)
         assert light.call("chain_getBlock", abandoned)["confirmations"] == 0
         assert light.events("reorganisation")[-1]["returned"] == 1
-        wait_for(lambda: confirmed(heavy, receiver) and confirmed(light, receiver), 60, "the transfer", heavy, light)
+        wait_for(
+            lambda: confirmed(heavy, receiver) and confirmed(light, receiver),
+            60,
+            "the transfer",
+            heavy,
+            light,
+        )
 
 
 def confirmed(node: Node, address: str) -> bool:

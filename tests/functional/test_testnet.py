@@ -1,4 +1,4 @@
-"""The testnet on the real Fashion-MNIST: data imported on one node, fetched by CID on the other, one session trained."""
+"""The testnet on the real Fashion-MNIST: imported on one node, fetched by CID on the other, one session trained."""
 
 import json
 import time
@@ -30,7 +30,10 @@ def test_imported_data_is_what_the_preset_names_and_spreads_to_peers(tmp_path: P
 
         fetcher.start("--mine", "--bootstrap", owner.address)
         status = wait_for(
-            lambda: (now := fetcher.call("miner_status"))["segment"] >= 1 and now, 200, "a segment on fetched data", fetcher
+            lambda: (now := fetcher.call("miner_status"))["segment"] >= 1 and now,
+            200,
+            "a segment on fetched data",
+            fetcher,
         )
         assert status["segments"] == spec["segments"]
         assert json.loads(fetcher.deepblock("--json", "status").stdout)

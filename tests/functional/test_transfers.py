@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from deepblock.cid import Cid, cid_of_block
 from deepblock.client import RpcError
 from deepblock.keys import Wallet
 from deepblock.types import DBK, Address, Signature, Transaction, Transfer
-from pydantic import TypeAdapter
 from tests.functional.nodes import Node, running, same_head, wait_for
 
 
@@ -44,7 +44,7 @@ def test_a_transfer_shows_on_every_node_and_false_ones_are_refused_with_a_reason
         refused = {
             "nonce": replace(good, nonce=0),
             "network": replace(good, network=cid_of_block(b"another")),
-            "motes": replace(good, amount=10**15),
+            "can spend": replace(good, amount=10**15),
             "fee": replace(good, fee=1),
         }
         for reason, payload in refused.items():

@@ -5,7 +5,18 @@ import dataclasses
 import pytest
 
 from consensus import errors
-from consensus.errors import Fraud, Invalid, InvalidHeader, InvalidSeal, NotYet, RuleError
+from consensus.errors import (
+    AmountTooLarge,
+    CannotPay,
+    FeeTooLow,
+    Fraud,
+    Invalid,
+    InvalidHeader,
+    InvalidSeal,
+    NotYet,
+    RuleError,
+)
+from deepblock.types import DBK
 from tests.unit.consensus.parts import named
 
 ALL = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, RuleError)]
@@ -43,3 +54,11 @@ def test_the_tree_is_as_it_is_drawn():
 
 def test_a_name_with_braces_is_only_a_name():
     assert "{x}" in str(Fraud("segment {x}", str(named("a")), str(named("b"))))
+
+
+def test_amounts_are_shown_as_people_write_them():
+    error = CannotPay(sender="dbk1me", balance=DBK // 2, required=1_250 * DBK)
+    assert str(error) == "dbk1me can spend 0.5 DBK, the transaction needs 1,250 DBK"
+    assert (error.balance, error.required) == (DBK // 2, 1_250 * DBK)
+    assert "0.00002 DBK, at least 0.00001" in str(FeeTooLow(found=2_000, required=1_000))
+    assert "300 DBK" in str(AmountTooLarge(total=300 * DBK))

@@ -126,6 +126,8 @@ def test_a_blocks_own_timestamp_does_not_change_its_difficulty():
 def test_on_the_genesis_the_schedule_is_met():
     assert required_difficulty(PARAMS, ancestry()) == FLOOR
     assert required_difficulty(PARAMS, ancestry(difficulty=3 * FLOOR)) == 3 * FLOOR
+    second = ancestry(1, (1_000_001, 1_000_000), 3 * FLOOR)
+    assert required_difficulty(PARAMS, second) > 3 * FLOOR
 
 
 @pytest.mark.parametrize("pause", [79, 80])

@@ -72,6 +72,12 @@ def test_fees_are_not_new_money():
     assert state.payouts(11).items == (Payout(BOB.address, 25 * DBK + 10**9),)
 
 
+def test_as_much_in_fees_as_is_minted():
+    state = empty_state()
+    reward_miner(PARAMS, state, 7, ALICE.address, 25 * DBK)
+    assert state.payouts(10).items == (Payout(ALICE.address, 50 * DBK),)
+
+
 def test_after_the_last_subsidy_fees_remain():
     state = empty_state()
     reward_miner(PARAMS, state, 1_000, ALICE.address, 5)

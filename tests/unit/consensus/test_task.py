@@ -105,3 +105,19 @@ def test_a_perfect_model_does_not_freeze_the_bar():
         assert gate(SPEC, task, 0) != GATE_PASSED
         task = after_block(SPEC, task, False, Result(named("m"), Score(0, 10)))
     assert gate(SPEC, task, 0) == GATE_PASSED
+
+
+def test_what_a_diverged_model_did_to_the_bar_is_over_with_it():
+    huge, usual = 10**15, 10**6
+    diverged = after_block(SPEC, TaskState(), True, Result(named("diverged"), Score(huge, 0)))
+    healed = after_block(SPEC, diverged, True, Result(named("healed"), Score(usual, 9)))
+    assert healed.offset == -(usual // 2), "not the 1/1024 of the huge loss by which a pass lowers it"
+    blocks = 0
+    while gate(SPEC, healed, usual) != GATE_PASSED:
+        healed = after_block(SPEC, healed, False, Result(named("healed"), Score(usual, 9)))
+        blocks += 1
+    assert blocks <= 33
+
+    for _ in range(200):
+        healed = after_block(SPEC, healed, False, Result(named("healed"), Score(usual, 9)))
+    assert healed.offset == usual

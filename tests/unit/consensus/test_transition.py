@@ -16,6 +16,7 @@ from consensus.errors import (
     WrongNonce,
     WrongResult,
     WrongStateCount,
+    WrongVersion,
 )
 from consensus.seal import GATE_FAILED, GATE_PASSED, limit
 from consensus.state import Payout, Payouts
@@ -69,6 +70,7 @@ def test_an_honest_block_passes():
 @pytest.mark.parametrize(
     ("change", "error"),
     [
+        ({"version": 2}, WrongVersion),
         ({"network": named("n")}, WrongNetwork),
         ({"difficulty": FLOOR - 1}, WrongDifficulty),
         ({"difficulty": 0}, WrongDifficulty),

@@ -19,6 +19,10 @@ def test_a_known_cid():
     assert cid == b"\x01\x55\x12\x20" + hashlib.sha256(b"hello world").digest()
 
 
+def test_the_codecs_are_those_of_the_multicodec_table():
+    assert (RAW, DAG_PB, DAG_CBOR) == (0x55, 0x70, 0x71)
+
+
 def test_a_structure_is_dag_cbor_unless_said_otherwise():
     assert cid_of_block(b"\xa0").codec == DAG_CBOR
     assert str(cid_of_block(b"\xa0")) == "bafyreigbtj4x7ip5legnfznufuopl4sg4knzc2cof6duas4b3q2fy6swua"

@@ -1,24 +1,31 @@
 """The command `deepblock` against a node's real parts; the sessions that it replays were really trained."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
 
-from deepblock import cli
+from deepblock import __version__, cli
 from deepblock.amounts import format_dbk, parse_dbk
+from deepblock.blockstore import Blockstore
 from deepblock.client import Client
-from deepblock.commands.context import default_data_dir
+from deepblock.commands.context import DEFAULT_DIR, Context
 from deepblock.commands.wallet import sign
+from deepblock.data import FashionMnist
 from deepblock.keys import Wallet
 from deepblock.training.session import run_session
 from deepblock.training.state import Work
 from deepblock.types import DBK, Block, Body, Result, Seal
-from tests.rpc_parts import HELDOUT, PARAMS, TRAIN, Parts, serving
+from deepblock.unixfs import file_cid
+from node import config
+from tests.rpc_parts import HELDOUT, PARAMS, TRAIN, Parts, named, serving
 
 BOB = Wallet(b"\1" * 32).address
 
@@ -34,7 +41,8 @@ def run(parts, capsys, monkeypatch):
     parts.wallet.save(parts.folder / "wallet.json")
     monkeypatch.setenv("DEEPBLOCK_DATA_DIR", str(parts.folder))
     with serving(parts.services) as url:
-        (parts.folder / "node.json").write_text(json.dumps({"rpc": url}))
+        facts = {"pid": os.getpid(), "rpc": url, "network": str(parts.chain.network)}
+        (parts.folder / "node.json").write_text(json.dumps(facts))
 
         def command(*words):
             capsys.readouterr()  # what the server and the test itself have written
@@ -71,7 +79,8 @@ def test_status_for_people_and_for_programs(parts, run):
         parts.grow(loss=90_000_000)
     status, out, _ = run("status")
     assert status == 0
-    assert "block 4" in out and "held-out loss 0.2500" in out and "50 DBK" in out
+    assert "block 4" in out and "held-out loss 0.2500" in out
+    assert any(line.startswith("balance") and " 50 DBK" in line for line in out.splitlines())
     status, out, _ = run("status", "--json")
     found = json.loads(out)
     assert (found["head"]["height"], found["account"]["balance"]) == (4, str(50 * DBK))
@@ -104,7 +113,7 @@ def test_sending_pays_the_least_fee_and_arrives(parts, run):
     (transaction,) = parts.mempool.pending()
     assert out.splitlines()[0] == str(transaction.id)
     assert transaction.payload.fee == parts.params.fee_per_byte * transaction.size
-    assert run("send", BOB, "0.00000001", "--fee", "0.5", "--json")[0] == 0  # the nonce counts what waits
+    assert run("send", BOB, "0.00000001", "--fee", "0.001", "--json")[0] == 0  # the nonce counts what waits
     parts.grow(parts.mempool.pending())
     assert run("balance", BOB)[1] == "1.50000001 DBK\n"
 
@@ -115,6 +124,42 @@ def test_sending_waits_for_the_block(parts, run, monkeypatch):
     monkeypatch.setattr("deepblock.commands.wallet.time.sleep", lambda _: parts.grow(parts.mempool.pending()))
     status, out, _ = run("send", BOB, "1", "--wait", "--json")
     assert (status, json.loads(out)["height"]) == (0, 4)
+    status, out, _ = run("send", BOB, "1", "--wait")
+    assert (status, out.splitlines()[-1]) == (0, "in block 5")
+
+
+def test_who_stops_waiting_knows_that_the_money_is_sent(parts, run, capsys, monkeypatch):
+    for _ in range(3):
+        parts.grow()
+    printed = []
+
+    def ctrl_c(_):
+        printed.append(capsys.readouterr().out)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deepblock.commands.wallet.time.sleep", ctrl_c)
+    status, out, err = run("send", BOB, "1", "--wait")
+    (transaction,) = parts.mempool.pending()
+    assert printed[0].splitlines()[0] == str(transaction.id)  # before the wait
+    assert (status, out) == (130, "")
+    assert err == f"already sent; follow it with `deepblock tx {transaction.id}`\n"
+    status, out, _ = run("tx", transaction.id)
+    assert status == 0 and "waits for a block" in out and "1 DBK, fee 0.0000" in out
+    parts.grow([transaction])
+    assert "in block 4, 1 confirmation" in run("tx", transaction.id)[1]
+    assert json.loads(run("tx", transaction.id, "--json")[1])["height"] == 4
+
+
+def test_a_fee_that_must_be_a_slip_is_refused_unless_it_is_meant(parts, run):
+    for _ in range(3):
+        parts.grow()
+    status, out, err = run("send", BOB, "1", "--fee", "20")
+    assert (status, out) == (1, "")
+    assert "a fee of 20 DBK is more than 100 times the least, 0.0000" in err and "--high-fee" in err
+    assert not parts.mempool.pending()
+    assert run("send", BOB, "1", "--fee", "20", "--high-fee")[0] == 0
+    (transaction,) = parts.mempool.pending()
+    assert transaction.payload.fee == 20 * DBK
 
 
 @pytest.mark.parametrize("rate", [1, 10, 117, 10**6])
@@ -129,8 +174,13 @@ def test_the_fee_covers_its_own_bytes(tmp_path, rate):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["send", BOB, "1"], "can spend 0 motes"),
+        (["send", BOB, "1"], "can spend 0 DBK"),
+        (["send", BOB, "0"], "0 DBK would only cost a fee"),
+        (["send", BOB, "1", "--fee", ""], "not an amount of DBK"),
         (["send", BOB, "1e3"], "not an amount of DBK"),
+        (["tx", "bafynothing"], "not the CID of a transaction"),
+        (["status", "--rpc", ""], "'' is not the URL of a node"),
+        (["status", "--data-dir", "/nowhere"], "no node runs in /nowhere; start it with"),
         (["send", BOB, "0.123456789"], "at most 8 decimals"),
         (["send", "dbk1nobody", "1"], "not an address"),
         (
@@ -157,12 +207,22 @@ def test_every_error_is_one_sentence(run, words, says):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["nonsense"], ["send", BOB], ["replay", "-1"], ["replay", "1", "--threads", "0"]]
+    ("words", "says"),
+    [
+        ([], "required: COMMAND"),
+        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["send", BOB], "required: AMOUNT"),
+        (["replay", "-1"], "'-1' is not a whole number"),
+        (["replay", "1", "--threads", "0"], "--threads: 0 is not between 1 and 256"),
+        (["replay", "1", "--threads", "257"], "--threads: 257 is not between 1 and 256"),
+        (["status", "--data-dir", ""], "--data-dir: the name is empty"),
+    ],
 )
-def test_wrong_usage_is_status_2(run, words):
+def test_wrong_usage_is_status_2(run, capsys, words, says):
     with pytest.raises(SystemExit) as usage:
         run(*words)
     assert usage.value.code == 2
+    assert says in capsys.readouterr().err
 
 
 def test_even_a_mistake_of_ours_is_a_sentence(run, monkeypatch):
@@ -240,9 +300,33 @@ def test_a_pulled_model_opens_and_is_what_the_chain_names(parts, run, tmp_path):
         "3.weight": (10, 8),
         "3.bias": (10,),
     }
-    assert not list(tmp_path.glob(".model*"))
+    (hint,) = [line for line in out.splitlines() if line.startswith("open it")]
+    opened = subprocess.run(shlex.split(hint.removeprefix("open it")), capture_output=True, text=True)
+    assert "1.weight" in opened.stdout
     status, _, err = run("model", "pull", "-o", tmp_path / "no" / "folder.safetensors")
     assert status == 1 and "folder.safetensors: No such file" in err
+
+
+def test_a_pulled_model_replaces_only_a_model(parts, run, tmp_path):
+    train(parts)
+    path = tmp_path / "model.safetensors"
+    assert run("model", "pull", "-o", path)[0] == 0
+    first = path.stat().st_ino
+    assert run("model", "pull", "-o", path)[0] == 0
+    assert path.stat().st_ino != first
+
+    thesis, pipe = tmp_path / "thesis.tex", tmp_path / "pipe"
+    thesis.write_text("ten years of work")
+    os.mkfifo(pipe)
+    for taken in (thesis, pipe):
+        status, _, err = run("model", "pull", "-o", taken)
+        assert status == 1 and f"{taken} exists and is not a safetensors file" in err
+    assert thesis.read_text() == "ten years of work"
+    assert run("model", "pull", "-o", thesis, "--force")[0] == 0
+    assert load_file(thesis)
+
+    status, _, err = run("model", "pull", "-o", tmp_path)
+    assert status == 1 and f"{tmp_path} is a folder; name the file" in err
 
 
 @pytest.mark.fashion_mnist
@@ -279,15 +363,101 @@ def test_most_commands_do_not_wait_for_torch():
     assert found.stdout == "[]\n"
 
 
-def test_the_default_folder(monkeypatch, tmp_path):
-    monkeypatch.delenv("DEEPBLOCK_DATA_DIR", raising=False)
-    monkeypatch.chdir(tmp_path)
-    assert default_data_dir() == Path.home() / ".deepblock"
-    (tmp_path / ".devnet").mkdir()
-    (tmp_path / ".devnet" / "node.json").write_text("{}")
-    assert default_data_dir() == Path(".devnet")
+# --- which folder, and which node --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(run, tmp_path, monkeypatch):
+    """A current folder where nothing says which data folder is meant, and a home of its own."""
+    monkeypatch.delenv("DEEPBLOCK_DATA_DIR")
+    monkeypatch.setattr("deepblock.commands.context.DEFAULT_DIR", tmp_path / "home")
+    monkeypatch.setattr("deepblock.commands.files.DEFAULT_DIR", tmp_path / "home")
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_the_default_folder_is_the_nodes():
+    assert DEFAULT_DIR == config.DEFAULT_DIR
+
+
+@pytest.mark.parametrize("file", ["wallet.json", "node.json"])
+def test_the_devnet_that_is_here_is_meant_running_or_not(here, monkeypatch, file):
+    def folder():
+        return Context.of(Namespace(data_dir=None, rpc=None, json=False)).data_dir
+
+    (here / ".devnet").mkdir()
+    assert folder().name == "home"
+    (here / ".devnet" / file).write_text("{}")
+    assert folder() == Path(".devnet")
     monkeypatch.setenv("DEEPBLOCK_DATA_DIR", "/elsewhere")
-    assert default_data_dir() == Path("/elsewhere")
+    assert folder() == Path("/elsewhere")
+
+
+def test_a_devnet_that_does_not_run_still_shows_its_keys(parts, here, run):
+    (here / ".devnet").mkdir()
+    parts.wallet.save(here / ".devnet" / "wallet.json")
+    assert str(parts.wallet.address) in run("keys", "show")[1]
+    for words in (["balance"], ["send", BOB, "1"], ["--data-dir", ".devnet", "status"]):
+        status, _, err = run(*words)
+        assert status == 1
+        assert ".devnet is here but not running; start it with `make devnet`" in err
+
+
+def test_where_nothing_says_which_node_the_default_port_will_do(parts, here, run, monkeypatch):
+    url = json.loads((parts.folder / "node.json").read_text())["rpc"]
+    monkeypatch.setattr("deepblock.api.DEFAULT_URL", url)
+    assert run("block")[0] == 0
+    monkeypatch.setenv("DEEPBLOCK_DATA_DIR", str(here))
+    status, _, err = run("block")
+    assert status == 1 and f"no node runs in {here}" in err
+
+
+def test_nothing_is_sent_through_another_networks_node(parts, run):
+    """As after `kill -9` of the folder's node: node.json is still there, and its port is another's."""
+    for _ in range(3):
+        parts.grow()
+    file = parts.folder / "node.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"network": str(named("another"))}))
+    status, out, err = run("send", BOB, "1")
+    assert (status, out) == (1, "") and "a node of network parts answers" in err
+    assert not parts.mempool.pending()
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_imported_data_goes_where_a_testnet_node_looks(here, run, tmp_path, monkeypatch, said):
+    """And never into the devnet that is here. (The data are other ones, and preset enough for this.)"""
+    (here / ".devnet").mkdir()
+    (here / ".devnet" / "wallet.json").write_text("{}")
+    splits = FashionMnist(train=TRAIN, heldout=HELDOUT, test=b"")
+    monkeypatch.setattr("deepblock.commands.files.import_fashion_mnist", lambda _: splits)
+    monkeypatch.setattr("deepblock.commands.files.PRESET", "devnet.json")
+    folder = tmp_path / ("my data" if said else "home")
+    flags = ["--data-dir", folder] if said else []
+    status, out, _ = run("data", "import", "fashion-mnist", "/published", *flags)
+    assert status == 0, out
+    assert str(folder / "blobs") in out
+    command = f"deepblock-node --network testnet --data-dir '{folder}'" if said else "--network testnet\n"
+    assert command in out
+    assert Blockstore(folder / "blobs").get_file(file_cid(TRAIN), len(TRAIN)) == TRAIN
+    assert [file.name for file in (here / ".devnet").iterdir()] == ["wallet.json"]
+
+
+@pytest.mark.parametrize("words", [["--version"], ["version"]])
+def test_the_version(words):
+    command = [sys.executable, "-m", "deepblock", *words]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout == f"deepblock {__version__}\n"
+
+
+def test_ctrl_c_during_the_imports_leaves_no_traceback(tmp_path):
+    """A module that all of them need sends the signal as it is imported."""
+    (tmp_path / "pydantic.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    command = [sys.executable, "-m", "deepblock", "status"]
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
+    found = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "")
 
 
 def test_a_reader_that_leaves_is_no_error(run):

@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,6 +19,7 @@ from deepblock.client import (
     FileCorrupt,
     FileMissing,
     NodeUnreachable,
+    NotRunning,
     RpcError,
 )
 from deepblock.codec import cid_of
@@ -73,7 +76,7 @@ def test_a_transaction_goes_out_and_is_found(parts, client):
 
 
 def test_a_refusal_carries_code_sentence_and_data(parts, client):
-    with pytest.raises(RpcError, match="can spend 0 motes") as refused:
+    with pytest.raises(RpcError, match="can spend 0 DBK") as refused:
         client.tx_send(parts.transfer(BOB, DBK))
     assert refused.value.code == api.REFUSED
     assert refused.value.data["rule"] == "CannotPay"
@@ -177,13 +180,69 @@ def test_other_bytes_than_asked_for_are_refused():
 
 def test_finding_the_node(tmp_path):
     assert Client.find().url == api.DEFAULT_URL
-    assert Client.find(tmp_path).url == api.DEFAULT_URL
-    (tmp_path / "node.json").write_text('{"rpc": "http://127.0.0.1:5555"}')
-    assert Client.find(tmp_path).url == "http://127.0.0.1:5555"
     assert Client.find(tmp_path, "http://127.0.0.1:6666/").url == "http://127.0.0.1:6666"
-    (tmp_path / "node.json").write_text("[")
-    with pytest.raises(ClientError, match=r"node\.json cannot be read"):
+    with pytest.raises(
+        NotRunning, match=f"no node runs in {tmp_path}; start it with .*--data-dir {tmp_path}"
+    ):
         Client.find(tmp_path)
+    with pytest.raises(ClientError, match="'' is not the URL"):
+        Client.find(tmp_path, "")
+
+
+@pytest.mark.parametrize("content", ["[", "5", "{}", '{"pid": "me", "rpc": "http://127.0.0.1:1"}'])
+def test_a_node_file_that_is_none_is_named(tmp_path, content):
+    (tmp_path / "node.json").write_text(content)
+    with pytest.raises(ClientError, match=r"node\.json is not a node's .*; name the node with --rpc"):
+        Client.find(tmp_path)
+
+
+def left_behind(folder, url, network, pid):
+    """A node.json as a node writes it."""
+    folder.mkdir(exist_ok=True)
+    facts = {"pid": pid, "rpc": url, "multiaddrs": [], "network": str(network)}
+    (folder / "node.json").write_text(json.dumps(facts))
+    return folder
+
+
+@pytest.fixture
+def dead():
+    """The pid of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_the_node_of_a_folder_is_found(parts, client, tmp_path, dead):
+    network = parts.chain.network
+    assert Client.find(left_behind(tmp_path / "alive", client.url, network, os.getpid())).url == client.url
+    # A container's processes cannot be seen from outside: what answers for the right network is the node.
+    assert Client.find(left_behind(tmp_path / "dead", client.url, network, dead)).url == client.url
+
+
+def test_a_killed_nodes_port_may_be_anothers(parts, client, tmp_path, dead):
+    for pid in (dead, os.getpid()):
+        folder = left_behind(tmp_path / "left", client.url, named("another network"), pid)
+        with pytest.raises(
+            NotRunning, match=f"no node runs in {folder} .*{client.url}.* network parts answers"
+        ):
+            Client.find(folder)
+
+
+@pytest.mark.parametrize("pid", [None, 10**30])
+def test_a_killed_node_is_said_to_be_dead(parts, tmp_path, dead, pid):
+    pid = pid or dead
+    folder = left_behind(tmp_path / "left", "http://127.0.0.1:1", parts.chain.network, pid)
+    with pytest.raises(NotRunning, match=f"left by process {pid}, which is dead.; start it with"):
+        Client.find(folder)
+    with impostor(200, b"<html>") as url, pytest.raises(NotRunning, match="which is dead"):
+        Client.find(left_behind(tmp_path / "left", url, parts.chain.network, pid))
+
+
+def test_a_node_that_lives_and_does_not_answer_is_not_called_dead(parts, tmp_path):
+    for alive in (os.getpid(), 1):  # ours, and perhaps somebody else's
+        folder = left_behind(tmp_path / "left", "http://127.0.0.1:1", parts.chain.network, alive)
+        with pytest.raises(NodeUnreachable, match="no node answers"):
+            Client.find(folder)
 
 
 def test_a_proxy_of_the_system_is_not_asked(parts, client, monkeypatch):

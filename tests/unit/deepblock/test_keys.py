@@ -1,6 +1,8 @@
 """Keys: the rule for signatures, against cases on which libraries disagree, and the wallet file."""
 
+import errno
 import json
+import os
 import stat
 from dataclasses import fields, replace
 from pathlib import Path
@@ -26,6 +28,45 @@ def test_the_cases_cover_what_libraries_disagree_on():
     small_keys = {case["key"] for case in refused if case["case"].startswith("key of small order")}
     assert len(small_keys) == 14  # eight points, six of them with a second encoding
     assert sum("mixed" in case["case"] and case["valid"] for case in CASES) == 2
+
+
+class Credulous:
+    """A library that takes every signature by every key."""
+
+    @classmethod
+    def from_public_bytes(cls, key):
+        return cls()
+
+    def verify(self, signature, message):
+        pass
+
+
+L = 2**252 + 27742317777372353535851937790883648493
+P = 2**255 - 19
+
+
+@pytest.mark.parametrize(
+    ("key", "r", "s", "verdict"),
+    [
+        (3, 3, 0, True),
+        (3, 3, L - 1, True),
+        (3, 3, L, False),
+        (3, 3, 2**256 - 1, False),
+        (P - 2, P - 2, 1, True),
+        (P, 3, 1, False),
+        (P + 3, 3, 1, False),
+        (3, P + 3, 1, False),
+        (3, 2**255 - 1, 1, False),
+        (1, 3, 1, False),
+        (3, 0, 1, False),
+        (3, P - 1, 1, False),
+    ],
+)
+@pytest.mark.parametrize("sign", [0, 1 << 255])
+def test_the_rule_does_not_depend_on_what_a_library_happens_to_do(monkeypatch, key, r, s, verdict, sign):
+    monkeypatch.setattr("deepblock.keys.Ed25519PublicKey", Credulous)
+    signature = (r | sign).to_bytes(32, "little") + s.to_bytes(32, "little")
+    assert verify((key | sign).to_bytes(32, "little"), signature, b"message") is verdict
 
 
 def test_the_key_of_a_secret_is_that_of_rfc_8032():
@@ -77,6 +118,20 @@ def test_a_wallet_is_never_overwritten(tmp_path):
     with pytest.raises(WalletError, match="not a wallet file"):
         Wallet.load_or_new(path)
     assert path.read_text() == "my money"
+
+
+def test_a_disk_that_is_full_leaves_no_wallet_in_the_way(tmp_path, monkeypatch):
+    path = tmp_path / "wallet.json"
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr("os.fsync", full)
+        with pytest.raises(WalletError, match=r"cannot write a wallet to .*wallet\.json: No space left"):
+            Wallet.load_or_new(path)
+    assert list(tmp_path.iterdir()) == []
+    assert Wallet.load_or_new(path) == Wallet.load(path)
 
 
 def test_a_secret_does_not_show():

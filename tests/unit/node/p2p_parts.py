@@ -53,7 +53,13 @@ def strict(peer: str, data: bytes) -> bool:
 
 def make_door(key: int = 0, **kwargs) -> Door:
     """`key` 0: a new identity."""
-    settings = {"port": 0, "host": "127.0.0.1", "agent": "test/1", "topics": {TOPIC: strict}, "handlers": HANDLERS}
+    settings = {
+        "port": 0,
+        "host": "127.0.0.1",
+        "agent": "test/1",
+        "topics": {TOPIC: strict},
+        "handlers": HANDLERS,
+    }
     return Door(key=bytes([key]) * 32 if key else os.urandom(32), **(settings | kwargs))
 
 

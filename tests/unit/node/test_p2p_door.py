@@ -92,7 +92,8 @@ def test_one_peer_cannot_occupy_all_handlers():
     async def scene():
         async with doors(2, limits=Limits(handlers=2)) as (a, b):
             stuck = [
-                asyncio.create_task(a.ask(b.peer_id, "/silence/1", b"", timeout=20, max_reply=1)) for _ in range(2)
+                asyncio.create_task(a.ask(b.peer_id, "/silence/1", b"", timeout=20, max_reply=1))
+                for _ in range(2)
             ]
             await asyncio.sleep(0.3)
             with pytest.raises(Refused, match="busy: more than 2 requests at once"):
@@ -100,7 +101,9 @@ def test_one_peer_cannot_occupy_all_handlers():
             for task in stuck:
                 task.cancel()
             await asyncio.gather(*stuck, return_exceptions=True)
-            await until(lambda: not b._host.exchange._handling)  # nobody waits for them, so they are cancelled
+            await until(
+                lambda: not b._host.exchange._handling
+            )  # nobody waits for them, so they are cancelled
             assert await a.ask(b.peer_id, "/echo/1", b"x", timeout=5, max_reply=1) == b"x"
 
     asyncio.run(scene())

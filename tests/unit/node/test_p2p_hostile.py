@@ -31,7 +31,12 @@ def signed(data: bytes, seed: bytes = b"\1" * 32, topics: tuple[str, ...] = (TOP
 
 
 unknown_key = rpc_pb2.Message(
-    data=b"x", topicIDs=[TOPIC], from_id=b"\x12\x20" + bytes(32), seqno=b"1", signature=b"s", key=b"\xff\xff\xff"
+    data=b"x",
+    topicIDs=[TOPIC],
+    from_id=b"\x12\x20" + bytes(32),
+    seqno=b"1",
+    signature=b"s",
+    key=b"\xff\xff\xff",
 )
 no_peer_id = rpc_pb2.Message(data=b"x", topicIDs=[TOPIC], from_id=b"", seqno=b"1", signature=b"s")
 
@@ -42,13 +47,20 @@ FAULTS = {
     "undecodable key": (MESHSUB, frame(unknown_key), "undecodable gossip frame"),
     "forged record": (MESHSUB, frame(senderRecord=b"not an envelope"), "forged sender record"),
     "malformed message": (MESHSUB, frame(signed(b"malformed!")), "invalid message on blocks: ValueError"),
-    "oversized request": ("/echo/1", wire.HEADER.pack(wire.OK, 10**12), "/echo/1: announced 1,000,000,000,000 bytes"),
+    "oversized request": (
+        "/echo/1",
+        wire.HEADER.pack(wire.OK, 10**12),
+        "/echo/1: announced 1,000,000,000,000 bytes",
+    ),
     "unknown status": ("/echo/1", wire.HEADER.pack(77, 1), "/echo/1: unknown status 77"),
 }
 
 NO_FAULTS = {
     "truncated frame": (MESHSUB, encode_uvarint(1000) + bytes(10)),
-    "unsigned message": (MESHSUB, frame(rpc_pb2.Message(data=b"x", topicIDs=[TOPIC], from_id=b"a", seqno=b"1"))),
+    "unsigned message": (
+        MESHSUB,
+        frame(rpc_pb2.Message(data=b"x", topicIDs=[TOPIC], from_id=b"a", seqno=b"1")),
+    ),
     "message without author": (MESHSUB, frame(no_peer_id)),
     "unknown topic": (MESHSUB, frame(signed(b"x", topics=("weather",)))),
     "two topics": (MESHSUB, frame(signed(b"x", topics=(TOPIC, "weather")))),
@@ -154,7 +166,10 @@ def test_bytes_that_nobody_reads_end_the_connection():
         raise AssertionError("12 MB were taken without a reader")
 
     async def scene():
-        async with doors(2, handlers={"/echo/1": wait_forever}, limits=Limits(unread=1_000_000)) as (victim, friend):
+        async with doors(2, handlers={"/echo/1": wait_forever}, limits=Limits(unread=1_000_000)) as (
+            victim,
+            friend,
+        ):
             await hostile(victim.addrs[0], pour)
             await until(lambda: len(victim.peers()) == 1)
             assert await friend.ping(victim.peer_id, 5) < 5

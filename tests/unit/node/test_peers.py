@@ -5,9 +5,10 @@ import os
 import pytest
 
 from node import peers as peers_module
+from node.addresses import peer_in
 from node.p2p.door import Door
 from node.p2p.events import Gossip, PeerInfo, Unreachable
-from node.peers import BAN_TIME, KNOWN, LEARNED, Peers, backoff, peer_in
+from node.peers import BAN_TIME, KNOWN, LEARNED, Peers, backoff
 from tests.unit.node.p2p_parts import TOPIC, Log, doors, make_door, meshed, until
 
 IDS = [f"12D3KooW{letter * 44}" for letter in "ABCDEFGHJKLMNPQRSTUV"]
@@ -99,15 +100,6 @@ def test_nobody_is_dialled_twice_and_oneself_never():
 def test_a_bootstrap_address_without_an_id_is_refused_in_words():
     with pytest.raises(ValueError, match="bootstrap address localhost:4001 is not of the form"):
         Peers(Loopback(), ["localhost:4001"])
-
-
-@pytest.mark.parametrize(
-    "addr",
-    ["/ip4/10.0.0.1/tcp/4001/p2p/ID", "/ip6/::1/tcp/4001/p2p/ID", "/dns4/seed-1.example/tcp/4001/p2p/ID"],
-)
-def test_addresses_name_their_peer(addr):
-    assert peer_in(addr.replace("ID", IDS[3])) == IDS[3]
-    assert peer_in(addr) is None
 
 
 def test_learned_addresses_are_tried_up_to_a_number_and_forgotten_when_hopeless():

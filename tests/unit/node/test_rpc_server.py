@@ -1,7 +1,9 @@
 """The RPC over real sockets."""
 
 import asyncio
+import gzip
 import json
+import logging
 import os
 import socket
 import threading
@@ -74,6 +76,41 @@ def test_a_request_is_bounded(url):
     assert json.loads(body)["error"]["code"] == -32600
 
 
+@pytest.mark.parametrize(
+    "body", [b"no gzip", gzip.compress(json.dumps(HEAD).encode())], ids=["no gzip", "gzip"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_compressed_request_is_refused_in_a_sentence(url, caplog, method, body):
+    headers = {"Host": "localhost", "Content-Encoding": "gzip", "Content-Length": str(len(body))}
+    head = f"{method} / HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    with connected(url) as caller:
+        caller.sendall(head.encode() + b"\r\n" + body)
+        reply = caller.recv(4096)
+    assert reply.startswith(b"HTTP/1.1 415" if method == "POST" else b"HTTP/1.1 200")
+    if method == "POST":
+        assert b"without Content-Encoding" in reply
+    assert post(url, HEAD)[0] == 200
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"nonsense\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nonly this",
+    ],
+)
+def test_malformed_http_is_nothing_to_log(url, caplog, request_):
+    with connected(url) as caller:
+        caller.sendall(request_)
+        caller.shutdown(socket.SHUT_WR)
+        while caller.recv(4096):
+            pass
+    assert post(url, HEAD)[0] == 200
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:8645", "[::1]:8645"])
 def test_the_machines_own_names_are_served(url, host):
     assert post(url, HEAD, Host=host)[0] == 200
@@ -130,6 +167,42 @@ def test_the_websocket_answers_like_the_post(url):
                 await session.ws_connect(f"{url}/ws", headers={"Origin": "https://evil.example"})
 
     asyncio.run(scenario())
+
+
+def test_one_who_sends_many_requests_does_not_hold_up_another(url):
+    async def scenario():
+        got = 0
+
+        async def count():
+            nonlocal got
+            async for _ in socket:
+                got += 1
+
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws") as socket:
+            for _ in range(1_000):
+                await socket.send_json(HEAD | {"method": "rpc.discover"})
+            counting = asyncio.create_task(count())
+            async with session.post(url, json=HEAD) as response:
+                assert response.status == 200
+            before = got
+            counting.cancel()
+        return before
+
+    assert asyncio.run(scenario()) < 500
+
+
+def test_a_socket_that_hangs_up_with_answers_outstanding_does_no_harm(url, caplog):
+    async def scenario():
+        async with aiohttp.ClientSession() as session:
+            for _ in range(3):
+                socket = await session.ws_connect(f"{url}/ws")
+                for _ in range(300):
+                    await socket.send_json(HEAD | {"method": "rpc.discover"})
+                socket._response.connection.transport.abort()
+
+    asyncio.run(scenario())
+    assert post(url, HEAD)[0] == 200
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize("size", [0, 1, 262_144, 262_145, 1_000_000])
@@ -190,6 +263,21 @@ def test_a_taken_port_is_said_plainly(parts, url):
     port = int(url.rsplit(":", 1)[1])
     with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{port}"):
         asyncio.run(Server(parts.services, port=port).start())
+
+
+@pytest.mark.parametrize(
+    ("host", "says"),
+    [("nonsense..host", "not a host name"), ("192.0.2.1", "Cannot assign requested address")],
+)
+def test_a_host_that_cannot_be_listened_on_is_said_plainly(parts, host, says):
+    with pytest.raises(StartError, match=rf"cannot listen on {host}:0 \({says}\); choose another --rpc-port"):
+        asyncio.run(Server(parts.services, host=host, port=0).start())
+
+
+def connected(url):
+    """A socket of our own to the server."""
+    host, port = url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
 
 
 def flip_bit(folder, cid):

@@ -113,7 +113,9 @@ def test_on_a_terminal_log_lines_stay_above_the_status(parts, stderr, monkeypatc
 
     asyncio.run(scenario())
     seen = on_screen(tty.getvalue())
-    assert len(seen) == 1 and seen[0].endswith("mined block 1: held-out loss 0.5000, 9 of 10 right")  # the status itself is gone at the end
+    assert len(seen) == 1 and seen[0].endswith(
+        "mined block 1: held-out loss 0.5000, 9 of 10 right"
+    )  # the status itself is gone at the end
     assert tty.getvalue().count("block 0 digits") >= 2  # and was drawn again below the log line
 
 

@@ -1,0 +1,16 @@
+"""Where the command `deepblock` begins: half a second of imports, which Ctrl-C may end like everything else."""
+
+import sys
+
+
+def main() -> int:
+    try:
+        from deepblock.cli import main as run
+
+        return run()
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

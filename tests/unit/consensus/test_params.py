@@ -1,0 +1,44 @@
+"""Numbers that no chain can live by are refused before there is a chain."""
+
+from dataclasses import replace
+
+import pytest
+
+from consensus.params import check_params
+from node.config import load_params
+from node.errors import StartError
+
+DEVNET = load_params("devnet")
+
+
+@pytest.mark.parametrize(
+    "name", ["epoch", "halving", "difficulty_half_life", "median_window", "maturity", "base_tasks"]
+)
+def test_zero_where_a_rule_divides_or_waits(name):
+    with pytest.raises(ValueError, match=name):
+        check_params(replace(DEVNET, **{name: () if name == "base_tasks" else 0}))
+
+
+@pytest.mark.parametrize("name", ["max_shares", "max_signals"])
+def test_what_no_rule_checks_yet_cannot_be_carried(name):
+    with pytest.raises(ValueError, match=name):
+        check_params(replace(DEVNET, **{name: 8}))
+
+
+def test_a_base_task_that_the_least_difficulty_does_not_fit():
+    (first,) = DEVNET.base_tasks
+    with pytest.raises(ValueError, match="costs more"):
+        check_params(
+            replace(DEVNET, base_tasks=(first, replace(first, name="longer", steps=first.steps + 1)))
+        )
+    with pytest.raises(ValueError, match="checking"):
+        check_params(replace(DEVNET, base_tasks=(replace(first, segments=4),)))
+
+
+def test_a_preset_file_that_is_none_says_so(tmp_path):
+    preset = tmp_path / "mine.json"
+    preset.write_text('{"name": "mine"}')
+    with pytest.raises(StartError, match="mine.json"):
+        load_params(str(preset))
+    with pytest.raises(StartError, match="devnet, testnet"):
+        load_params("absent")
