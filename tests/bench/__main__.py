@@ -9,11 +9,12 @@ from pathlib import Path
 
 import structlog
 
-from tests.bench import audits, blocks, memory, p2p, rpc, steps
+from tests.bench import audits, blocks, breakdown, memory, p2p, rpc, steps
 from tests.bench.table import Row, lines, machine
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Row]]] = {
     "steps": steps.measure,
+    "breakdown": breakdown.measure,
     "audits": audits.measure,
     "blocks": blocks.measure,
     "rpc": rpc.measure,

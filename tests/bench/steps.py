@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -23,29 +24,36 @@ from tests.bench.table import ROOT, Row, alternating, paired
 from tests.bench.tasks import TITLES, with_data
 from tests.session_vectors import Memory
 
-SIZES = {"devnet": (40, 10), "testnet": (20, 2)}
-"""Pairs, and steps of each half of one."""
+SIZES = {
+    ("devnet", 8): (40, 10),
+    ("wide", 8): (20, 2),
+    ("testnet", 8): (20, 2),
+    ("testnet", 16): (20, 2),
+}
+"""Of a task and its bits: pairs, and steps of each half of one."""
 SEED = bytes(32)
 
 
 def measure() -> Iterator[Row]:
-    for network, (count, steps) in SIZES.items():
+    for (network, bits), (count, steps) in SIZES.items():
         states = set()
         for threads in (1, 2):
-            words = [sys.executable, "-m", __name__, network, *map(str, (threads, count, steps))]
+            words = [sys.executable, "-m", __name__, network, *map(str, (threads, count, steps, bits))]
             done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, check=True)
             pairs, state = json.loads(done.stdout)
             states.add(state)
-            what = f"exact step, {TITLES[network]}, {threads} thread{'s' * (threads > 1)}"
+            what = f"exact step, {TITLES[network]}, {bits} bits, {threads} thread{'s' * (threads > 1)}"
             yield paired(what, "ms", pairs, f"plain float32 torch loop, {steps} steps each")
         assert len(states) == 1, f"the bits depend on the number of threads: {states}"
 
 
-def compare(network: str, threads: int, count: int, steps: int) -> tuple[list[tuple[float, float]], str]:
+def compare(
+    network: str, threads: int, count: int, steps: int, bits: int = 8
+) -> tuple[list[tuple[float, float]], str]:
     """(exact, plain) milliseconds per step, and the CID of the exact state in the end."""
     torch.set_num_threads(threads)
     files = Memory()
-    spec = with_data(network, files)
+    spec = replace(with_data(network, files), bits=bits)
     work = Work(spec, SEED, None)
     trainer, state = Trainer(work, files, CPU), derive_state(work, files, CPU)
     plain = PlainLoop(spec, state.weights, load_examples(spec, files, spec.train, spec.n_train, CPU))

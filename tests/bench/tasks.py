@@ -6,15 +6,19 @@ import numpy as np
 
 from deepblock.blockstore import Files
 from deepblock.data import embedded, pack_split
-from deepblock.spec import TaskSpec
+from deepblock.spec import Flatten, Linear, ReLU, TaskSpec
 from node.config import load_params
 
-TITLES = {"devnet": "digits MLP", "testnet": "Fashion-MNIST CNN"}
+TITLES = {"devnet": "digits MLP", "testnet": "Fashion-MNIST CNN", "wide": "784-512-512-10 MLP"}
+WIDE = (Flatten(), Linear(512), ReLU(), Linear(512), ReLU(), Linear(10))
+"""Of a batch of 128: large enough that its time is not Python's."""
 
 
 def with_data(network: str, files: Files) -> TaskSpec:
     """The network's task, whose data are in `files` then: devnet's as it is; testnet's with images of the same
-    number and shape that are made here, so that the benchmark needs no download."""
+    number and shape that are made here, so that the benchmark needs no download; "wide" is another network on those."""
+    if network == "wide":
+        return replace(with_data("testnet", files), layers=WIDE, batch=128)
     spec = load_params(network).base_tasks[0]
     if network == "devnet":
         for split in embedded():

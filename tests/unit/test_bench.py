@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.bench import __main__, audits, blocks, p2p, steps
+from tests.bench import __main__, audits, blocks, breakdown, p2p, steps
 from tests.bench.bare import bare
 from tests.bench.rpc import Callers
 from tests.bench.table import Row, alternating, lines, paired
@@ -46,6 +46,11 @@ def test_the_json_has_the_rows_and_the_machine(capsys, monkeypatch):
 def test_exact_and_plain_steps_train_alike():
     pairs, _ = steps.compare("devnet", threads=1, count=2, steps=25)
     assert len(pairs) == 2
+
+
+def test_where_time_goes_adds_up():
+    rows = list(breakdown.measure(steps=2, cases=(("devnet", 8),)))
+    assert {row.what.split(": ")[1] for row in rows} == set(breakdown.KINDS) - {"pooling"}
 
 
 def test_an_audit_agrees_with_its_session():
