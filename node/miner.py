@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from consensus.ensemble import least_loss
+from consensus.ensemble import required_result
 from consensus.errors import InvalidSeal, RuleError
 from consensus.fork_choice import Switch
 from consensus.header import Ancestry
@@ -21,7 +21,7 @@ from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
 from deepblock.codec import cid_of, encode
 from deepblock.tensors import file_size, model_manifest
-from deepblock.types import Address, Block, Body, Result, Seal
+from deepblock.types import Address, Block, Body, Seal
 from node.chain import Chain
 from node.fetch import Fetcher, NotAvailable
 from node.jobs.dispatcher import Jobs
@@ -197,9 +197,7 @@ class Miner:
             log.debug("session_lost", height=header.height, loss=seal.score.loss, reason=type(miss).__name__)
             self._forget((*seal.states, seal.average))
             return
-        own = Result(seal.average, seal.score)
-        before = [Result(task.model, task.score)] if task.model and task.score else []
-        block = Block(header, seal, least_loss(own, *before))
+        block = Block(header, seal, required_result(seal, task))
         try:
             await self._pipeline.receive(encode(block), MINED, record.body)
         except RuleError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 
-from consensus.ensemble import least_loss
+from consensus.ensemble import required_result
 from consensus.seal import gate, limit, ticket
 from consensus.task import bar
 from consensus.template import candidate
@@ -11,7 +11,7 @@ from consensus.transition import apply_block
 from deepblock.cid import RAW, Cid, cid_of_block
 from deepblock.keys import Wallet
 from deepblock.spec import session_macs
-from deepblock.types import Block, Body, Header, Result, Score, Seal, Transaction, Transfer
+from deepblock.types import Block, Body, Header, Score, Seal, Transaction, Transfer
 from node.chain import Chain
 
 MINER = Wallet(sha256(b"miner").digest())
@@ -42,8 +42,7 @@ def _sealed(chain: Chain, header: Header) -> Block:
         if ticket(header, seal) < bound:
             break
         attempt += 1
-    before = [Result(task.model, task.score)] if task.model and task.score else []
-    return Block(header, seal, least_loss(Result(seal.average, score), *before))
+    return Block(header, seal, required_result(seal, task))
 
 
 def _named(text: str) -> Cid:

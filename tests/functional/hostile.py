@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
-from consensus.ensemble import least_loss
+from consensus.ensemble import required_result
 from consensus.params import Params
 from consensus.seal import GATE_PASSED, limit, ticket
 from consensus.template import candidate
@@ -23,7 +23,7 @@ from deepblock import codec
 from deepblock.cid import RAW, Cid, cid_of_block
 from deepblock.client import Client
 from deepblock.spec import session_macs
-from deepblock.types import Address, Block, Body, Header, Result, Score, Seal
+from deepblock.types import Address, Block, Body, Header, Score, Seal
 from node.chain import Chain
 from node.messages import HEADERS, STATUS, WANT, Locate, Pieces, Status, Want, topic_of
 from node.messages import Chain as Shown
@@ -120,10 +120,9 @@ class Forger:
 
     def sealed(self, header: Header, states: tuple[Cid, ...], average: Cid, score: Score) -> Block:
         """With the result that follows from the seal, so that the rule of the least loss finds nothing."""
-        own = Result(average, score)
         task = self.chain.state(header.parent if self.chain.node(header.parent) else None).task(header.task)
-        before = [Result(task.model, task.score)] if task.model and task.score else []
-        return Block(header, Seal(states, average, score), least_loss(own, *before))
+        seal = Seal(states, average, score)
+        return Block(header, seal, required_result(seal, task))
 
     def block(
         self, header: Header | None = None, state: Callable[[int], bytes] = junk, kind: int = RAW
