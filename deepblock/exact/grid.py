@@ -6,6 +6,10 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from deepblock.exact.compiled import grids
+from deepblock.exact.compiled.kernel import flat
+from deepblock.exact.compiled.team import members
+
 SMALLEST: Final = 2.0**-40
 """A tensor whose magnitudes are all below is all zeros."""
 
@@ -31,6 +35,10 @@ def peak_of(x: Tensor) -> float | None:
     """max|x|, or NaN if there is one in x. None on a device that the host should not wait for."""
     if x.device.type != "cpu":
         return None
+    numbers = flat(x)
+    if numbers is not None:
+        peak: float = grids.peak(members(len(numbers)), numbers)
+        return peak
     return max(x.amax().item(), -x.amin().item()) if x.numel() else 0.0
 
 
@@ -50,8 +58,13 @@ def quantise(x: Tensor, bits: int, per_example: bool = False, peak: float | None
     if not SMALLEST <= peak < math.inf:  # so also a NaN
         return Grid(torch.zeros_like(x), 1.0)
     scale = math.ldexp(1.0, bits - 1 - math.frexp(peak)[1])
-    q = torch.mul(x, scale).round_()
     limit = 2 ** (bits - 1) - 1
+    numbers = flat(x)
+    if numbers is not None:
+        q = torch.empty_like(x)
+        grids.quantise(members(len(numbers)), numbers, q.numpy().ravel("K"), scale, float(limit))
+        return Grid(q, 1.0 / scale)
+    q = torch.mul(x, scale).round_()
     if peak * scale >= limit + 0.5:  # else rounding is monotonic, and cannot get beyond the limit
         q.clamp_(-limit, limit)
     return Grid(q, 1.0 / scale)

@@ -8,8 +8,11 @@ from functools import cached_property
 LEVELS = {"deepblock": 0, "consensus": 1, "node": 2}
 """Arrows run one way: node → consensus → deepblock."""
 
+HEAVY = {"llvmlite", "numba", "torch"}
+"""What costs the daemon 200 MB and more than a second."""
+
 TORCH_ROOMS = ("deepblock.exact", "deepblock.training", "node.jobs.perform", "node.jobs.worker")
-"""Where torch may be imported. The daemon loads none of them: `node.jobs.worker` is another process."""
+"""Where torch and Numba may be imported. The daemon loads none of them: `node.jobs.worker` is another process."""
 
 TORCH_ON_DEMAND = ("deepblock.commands.replay",)
 """A command in a process of its own, which loads torch when it runs and not when it is imported."""
@@ -134,7 +137,7 @@ def torch_stays_in_its_rooms(module: Module) -> Iterator[str]:
     if module.within(*TORCH_ROOMS, *TORCH_ON_DEMAND):
         return
     for line, name in module.imports:
-        if is_within(name, "torch"):
+        if name.partition(".")[0] in HEAVY:
             yield f"line {line}: imports {name}"
         elif module.package != "deepblock" and any(is_within(name, room) for room in TORCH_ROOMS):
             yield f"line {line}: imports {name}, and torch with it"

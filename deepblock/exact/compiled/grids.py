@@ -1,0 +1,54 @@
+"""Kernels of grids (exact: Grid)."""
+
+import numpy as np
+
+from deepblock.exact.compiled.kernel import Array, kernel, part
+from deepblock.exact.compiled.team import span, together
+
+
+@part
+def magnitude(x: Array) -> np.int32:
+    """The bits of max|x|. Without their sign, bits of floats are in the order of their magnitudes, then Inf, then NaN;
+    and a maximum of integers, unlike one of floats, is a single instruction."""
+    largest = np.int32(0)
+    for bits in x.view(np.int32):
+        without_sign = bits & np.int32(0x7FFFFFFF)
+        largest = without_sign if without_sign > largest else largest
+    return largest
+
+
+@part
+def _peaks(index: int, members: int, x: Array, found: Array) -> None:
+    first, last = span(len(x), index, members)
+    found[index] = magnitude(x[first:last])
+
+
+@kernel("float64(int64, float32[::1])")
+def peak(members: int, x: Array) -> float:
+    """max|x|; Inf or NaN if there is one in x."""
+    found = np.zeros(members, np.int32)
+    if members == 1:
+        _peaks(0, 1, x, found)
+    else:
+        together(members, _peaks, (x, found))
+    found[0] = found.max()
+    return np.float64(found.view(np.float32)[0])
+
+
+@part
+def _rounded(index: int, members: int, x: Array, q: Array, scale: np.float32, limit: np.float32) -> None:
+    first, last = span(len(x), index, members)
+    x, q = x[first:last], q[first:last]
+    for i in range(len(x)):
+        rounded = np.rint(x[i] * scale)
+        rounded = limit if rounded > limit else rounded
+        q[i] = -limit if rounded < -limit else rounded
+
+
+@kernel("void(int64, float32[::1], float32[::1], float64, float64)")
+def quantise(members: int, x: Array, q: Array, scale: float, limit: float) -> None:
+    """q = clamp(round_half_even(x · scale), ±limit)."""
+    if members == 1:
+        _rounded(0, 1, x, q, np.float32(scale), np.float32(limit))
+    else:
+        together(members, _rounded, (x, q, np.float32(scale), np.float32(limit)))

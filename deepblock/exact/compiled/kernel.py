@@ -1,0 +1,56 @@
+"""What makes a Python function a kernel, and when kernels are used."""
+
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+try:
+    from numba import njit
+except ImportError:  # there is no wheel for this machine
+    njit = None
+
+ON: Final = njit is not None and os.environ.get("DEEPBLOCK_COMPILED", "1") != "0"
+"""Whether this process uses kernels at all."""
+
+KERNELS: Final[list[tuple[Any, str]]] = []
+"""All kernels, each with its one signature, for those who compile them ahead."""
+
+Array = NDArray[Any]
+
+Function = Callable[..., Any]
+
+
+def kernel(signature: str) -> Callable[[Function], Function]:
+    """A function of numpy arrays and numbers that Python calls. `signature`: in Numba's words; Python's numbers come
+    as int64 and float64. Compiled when it is first called, unless an earlier process has left it in the cache."""
+
+    def decorate(function: Function) -> Function:
+        compiled = part(function)
+        KERNELS.append((compiled, signature))
+        return compiled
+
+    return decorate
+
+
+def part(function: Function) -> Function:
+    """A function that kernels call.
+
+    Never with `fastmath`: without it LLVM does each operation as it is written, reorders none and fuses none. Division
+    is IEEE-754's, by zero too. Like torch's operations, kernels let other Python threads go on (nogil).
+    """
+    if njit is None:
+        return function
+    compiled: Function = njit(function, cache=True, nogil=True, error_model="numpy", fastmath=False)
+    return compiled
+
+
+def flat(x: Tensor) -> Array | None:
+    """The numbers of x, [n], as they lie in memory; shared with it. None where kernels are not to be used on x: they
+    are off, it is not on the CPU, or its memory has gaps or repetitions (or is empty)."""
+    if not ON or x.device.type != "cpu":
+        return None
+    numbers = x.numpy().ravel("K")
+    return None if numbers.flags.owndata else numbers

@@ -1,0 +1,64 @@
+"""Kernels as they come out of the compiler, into an empty cache."""
+
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from deepblock.exact.compiled.kernel import ON
+
+pytestmark = pytest.mark.skipif(not ON, reason="kernels are off")
+
+FUSED = re.compile(r"\bv?fn?m(add|sub|la|ls)")
+"""Multiply and add in one instruction, of x86-64 or ARM."""
+
+
+def compiling(cache, **settings):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(cache)} | settings
+    words = [sys.executable, "-m", "deepblock.exact.compiled"]
+    return subprocess.Popen(
+        words, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def test_no_kernel_has_a_fused_operation_and_two_workers_compile_at_once(tmp_path):
+    processes = [compiling(tmp_path, NUMBA_DUMP_ASSEMBLY="1"), compiling(tmp_path)]
+    assembly, line = [process.communicate(timeout=170)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], line
+    assert "kernels are compiled" in line
+    assert len(assembly) > 10_000 and not FUSED.search(assembly)
+    assert list(tmp_path.rglob("*.nbc")), "the cache is empty"
+
+
+def test_a_fused_operation_would_be_seen():
+    from numba import njit
+
+    def multiply_add(a, b, c, y):
+        for i in range(len(y)):
+            y[i] = a[i] * b[i] + c[i]
+
+    one, tiny = np.float32(1.0), np.float32(2.0**-23)
+    a, c = (
+        np.full(40, one + tiny),
+        np.full(40, -one - tiny - tiny),
+    )  # (1 + t)² = 1 + 2t + t², where t² is lost
+    fused = []
+    for fast in (False, True):
+        compiled = njit(multiply_add, fastmath=fast, error_model="numpy")
+        y = np.full(40, np.float32(np.nan))
+        compiled(a, a, c, y)
+        assert bool(FUSED.search(compiled.inspect_asm(compiled.signatures[0]))) == bool(y.any())
+        fused.append(bool(y.any()))
+    assert not fused[0], "LLVM fuses even what it is not allowed to"
+
+
+def test_a_cache_that_cannot_be_written(tmp_path):
+    """As root, no folder refuses; a file in its place does."""
+    blocked = tmp_path / "file"
+    blocked.touch()
+    process = compiling(blocked)
+    print(process.communicate(timeout=170)[0])
+    assert process.returncode == 0
