@@ -43,7 +43,11 @@ def part(function: Function) -> Function:
     """
     if njit is None:
         return function
-    compiled: Function = njit(function, cache=True, nogil=True, error_model="numpy", fastmath=False)
+    options = {"nogil": True, "error_model": "numpy", "fastmath": False}
+    try:
+        compiled: Function = njit(function, cache=True, **options)
+    except RuntimeError:  # nowhere to keep it: neither beside the source nor in the user's folder of caches
+        compiled = njit(function, **options)
     return compiled
 
 
