@@ -15,10 +15,16 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from deepblock.exact.compiled import sums
+from deepblock.exact.compiled.kernel import columns
+from deepblock.exact.compiled.team import members
 from deepblock.exact.ways import EXACT_IN_FLOAT32, Slice, add_up, check_exact, digits, factors, runs
 from deepblock.exact.window import Window
 
 ALL: Final = [slice(None)]
+
+_SHORT: Final = 1 << 15
+"""Positions over which magnitudes of at most 256 add up to less than 2^24."""
 
 
 def forward(x: Tensor, weight: Tensor, window: Window, bits: int) -> Tensor:
@@ -52,7 +58,7 @@ def weight_gradient(dy: Tensor, x: Tensor, weight: Tensor, window: Window, bits:
 
     def parts() -> Iterator[tuple[Tensor, int]]:
         for left in digits(dy, bits):
-            for run in _runs(left, right[0].peak, terms, lambda dy: dy.abs().sum((2, 3))):
+            for run in _runs(left, right[0].peak, terms, _by_example):
                 integers = _backward(left.part[run], beside[run], gradients, window, 1).chunk(len(right), 1)
                 yield from zip(integers, [left.weight * digit.weight for digit in right], strict=True)
 
@@ -83,6 +89,16 @@ def _runs(part: Slice, peak: int, terms: int, magnitudes: Callable[[Tensor], Ten
     if terms * part.peak * peak < EXACT_IN_FLOAT32:
         return ALL
     return runs(magnitudes(part.part), peak)
+
+
+def _by_example(dy: Tensor) -> Tensor:
+    """Σ |dy| of each example's channels: [N, out]."""
+    numbers = columns(dy)
+    if numbers is None or dy[0, 0].numel() > _SHORT:
+        return dy.abs().sum((2, 3))
+    found = torch.empty(dy.shape[:2], dtype=torch.float64)
+    sums.magnitudes(members(len(numbers)), numbers, found.numpy())
+    return found
 
 
 def _backward(dy: Tensor, x: Tensor, weight: Tensor, window: Window, which: int) -> Tensor:

@@ -5,6 +5,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from deepblock.exact.compiled import updates
+from deepblock.exact.compiled.kernel import flat
+from deepblock.exact.compiled.team import members
 from deepblock.exact.constants import (
     EXP32_LOWEST,
     EXP32_TERMS,
@@ -98,6 +101,10 @@ def sgd_(weights: Tensor, momentum: Tensor, gradient: Tensor, lr: float, mu: flo
     `lr`, `mu` and `decay` are numbers that float32 holds. Finite weights and momentum stay finite even where the
     gradient has overflowed to Inf: v is clamped as w is.
     """
+    vectors = [flat(vector) for vector in (weights, momentum, gradient)]
+    if all(vector is not None for vector in vectors):
+        updates.sgd(members(len(weights)), *vectors, lr, mu, decay)
+        return
     # Without decay u is g, or +0 for −0; and what comes of a zero in v settles as +0.
     update = (weights * decay).add_(gradient) if decay else gradient
     momentum.mul_(mu).add_(update)

@@ -86,7 +86,7 @@ class Conv2d:
         grid = quantise(x, self.bits, per_example)
         weight = quantise(self.weight.value, self.bits)
         integers = convolution.forward(grid.q, weight.q, self._window, self.bits)
-        return rescale(integers, grid.step, weight.step, self.bias.value[:, None, None]), (grid, weight)
+        return rescale(integers, grid.step, weight.step, self.bias.value), (grid, weight)
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
         x, weight = saved

@@ -1,21 +1,33 @@
 """Product and Sum: reductions that are exact in integers, so their order does not matter (exact: Product, Sum)."""
 
+import math
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from deepblock.exact import int8
-from deepblock.exact.grid import peak_of, quantise
+from deepblock.exact.compiled import sums
+from deepblock.exact.compiled.kernel import columns
+from deepblock.exact.compiled.team import members
+from deepblock.exact.grid import SMALLEST, peak_of, quantise
 from deepblock.exact.ways import EXACT_IN_FLOAT32, InexactError, Way, add_up, check_exact, for_matrices, runs
 
 _ZERO: Final = torch.zeros(())
+_NO_BIAS: Final = np.zeros(1, np.float32)
 
 _PLAIN_STEP: Final = 2.0**100
 """An integer below 2^24 times at most this is a float32."""
 
 SUMMED_AT_A_TIME: Final = 1 << 17
 """Numbers that a sum on the CPU converts to float64 at a time."""
+
+_ROWS: Final = {2: (0,), 3: (0, 1), 4: (0, 2, 3)}
+"""All dimensions of a tensor but that of its features or channels, by their number."""
+
+_UNCLAMPED: Final = 25
+"""On grids of so many bits, a float32 of 24 digits cannot be rounded beyond the largest integer."""
 
 _LARGEST_STEP: Final = 2.0**127
 """The largest power of two in float32."""
@@ -58,11 +70,25 @@ def rescale(
 ) -> Tensor:
     """f32(integers · step_a · step_b) + bias, where none is +0.0: the product's value. Overwrites `integers`.
 
+    `bias`: [features], or [channels] of planes.
+
     `integers`: float32 of at most 2^24, or float64. Steps are powers of two between 2^-54 and 2^123, so the product
     rounds once at most and is never subnormal. In float32 it does not round at all, and it makes no difference
     whether it is fused with the addition. (A bias is never −0, so adding it makes +0 of −0 as +0.0 does.)
     """
     step = step_a * step_b
+    numbers = columns(integers)
+    if numbers is not None and isinstance(step, float):
+        row = _NO_BIAS if bias is None else bias.numpy()
+        if integers.dtype == torch.float64:
+            y = torch.empty_like(integers, dtype=torch.float32)
+            sums.rescale_wide(members(len(numbers)), numbers, y.numpy().ravel("K"), step, row)
+            return y
+        if step <= _PLAIN_STEP:
+            sums.rescale(members(len(numbers)), numbers, step, row)
+            return integers
+    if bias is not None and integers.dim() == 4:
+        bias = bias[:, None, None]
     added = _ZERO if bias is None else bias
     if integers.dtype == torch.float32 and isinstance(step, float) and step <= _PLAIN_STEP:
         return torch.add(added, integers, alpha=step, out=integers)
@@ -87,6 +113,14 @@ def exact_sum(x: Tensor, dims: tuple[int, ...], peak: float | None = None) -> Te
     bits = 52 - max(0, terms - 1).bit_length()
     if peak is None:
         peak = peak_of(x)
+    numbers = columns(x)
+    if numbers is not None and dims == _ROWS.get(x.dim()) and bits >= _UNCLAMPED:
+        assert peak is not None
+        last = 1 if x.dim() == 4 else -1
+        if not SMALLEST <= peak < math.inf:
+            return x.new_zeros(x.shape[last])
+        scale = math.ldexp(1.0, bits - 1 - math.frexp(peak)[1])
+        return torch.from_numpy(sums.column_sums(members(len(numbers)), numbers, x.shape[last], scale))
     blocks = x.split(_block(x)) if peak is not None and 0 in dims and x.numel() else (x,)
     integers, step = _summed(blocks[0], dims, bits, peak)
     for block in blocks[1:]:

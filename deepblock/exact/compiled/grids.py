@@ -11,9 +11,9 @@ def magnitude(x: Array) -> np.int32:
     """The bits of max|x|. Without their sign, bits of floats are in the order of their magnitudes, then Inf, then NaN;
     and a maximum of integers, unlike one of floats, is a single instruction."""
     largest = np.int32(0)
-    for bits in x.view(np.int32):
-        without_sign = bits & np.int32(0x7FFFFFFF)
-        largest = without_sign if without_sign > largest else largest
+    numbers = x.view(np.int32)
+    for i in range(len(numbers)):
+        largest = max(largest, np.int32(numbers[i] & np.int32(0x7FFFFFFF)))
     return largest
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, channels_last, contiguous_format
 
 try:
     from numba import njit
@@ -28,7 +28,7 @@ def kernel(signature: str) -> Callable[[Function], Function]:
     as int64 and float64. Compiled when it is first called, unless an earlier process has left it in the cache."""
 
     def decorate(function: Function) -> Function:
-        compiled = part(function)
+        compiled = _compiled(function)
         KERNELS.append((compiled, signature))
         return compiled
 
@@ -36,18 +36,21 @@ def kernel(signature: str) -> Callable[[Function], Function]:
 
 
 def part(function: Function) -> Function:
-    """A function that kernels call.
+    """A function that kernels call; it becomes a part of them (a call of its own would count references to arrays,
+    which takes as long as a hundred numbers)."""
+    return _compiled(function, forceinline=True)
 
-    Never with `fastmath`: without it LLVM does each operation as it is written, reorders none and fuses none. Division
-    is IEEE-754's, by zero too. Like torch's operations, kernels let other Python threads go on (nogil).
-    """
+
+def _compiled(function: Function, **options: bool) -> Function:
+    """Never with `fastmath`: without it LLVM does each operation as it is written, reorders none and fuses none.
+    Division is IEEE-754's, by zero too. Like torch's operations, kernels let other Python threads go on (nogil)."""
     if njit is None:
         return function
-    options = {"nogil": True, "error_model": "numpy", "fastmath": False}
+    options |= {"nogil": True, "fastmath": False}
     try:
-        compiled: Function = njit(function, cache=True, **options)
+        compiled: Function = njit(function, cache=True, error_model="numpy", **options)
     except RuntimeError:  # nowhere to keep it: neither beside the source nor in the user's folder of caches
-        compiled = njit(function, **options)
+        compiled = njit(function, error_model="numpy", **options)
     return compiled
 
 
@@ -58,3 +61,9 @@ def flat(x: Tensor) -> Array | None:
         return None
     numbers = x.numpy().ravel("K")
     return None if numbers.flags.owndata else numbers
+
+
+def columns(x: Tensor) -> Array | None:
+    """`flat`, of a tensor whose features, or channels of planes, lie next to each other; else None."""
+    order = channels_last if x.dim() == 4 else contiguous_format
+    return flat(x) if x.is_contiguous(memory_format=order) else None
