@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d, threshold
 
 from deepblock.exact import convolution
+from deepblock.exact.compiled import pools
+from deepblock.exact.compiled.team import members
 from deepblock.exact.grid import peak_of, quantise
 from deepblock.exact.product import exact_sum, matmul, rescale
 from deepblock.exact.window import Window
@@ -113,7 +115,7 @@ class ReLU:
         y = threshold(x, 0.0, 0.0)  # 0.0 in place of whatever is not above 0.0, so of −0 too
         return y, y
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor:
         passed: Tensor = torch.ops.aten.threshold_backward(gradient, saved, 0.0)
         return passed
 
@@ -140,6 +142,41 @@ class MaxPool:
             gradient.contiguous(memory_format=order), x, size, size, [0, 0], [1, 1], False, chosen
         )
         return placed
+
+
+@dataclass(frozen=True, slots=True)
+class ReLUMaxPool:
+    """ReLU, then MaxPool; in one pass where a kernel can do it.
+
+    Elsewhere MaxPool comes first: both take maxima, so every bit is the same, on fewer numbers. Forward,
+    max(max(x₁, 0), max(x₂, 0), …) = max(max(x₁, x₂, …), 0). Backward, if the largest is above 0, the same x is the
+    first to have it; if not, no x gets a gradient.
+    """
+
+    size: int
+
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+        lines = pools.lines(x)
+        if lines is None or self.size != 2 or x.shape[2] % 2 or x.shape[3] % 2:
+            y, pooled = MaxPool(self.size).forward(x, per_example)
+            y, positive = ReLU().forward(y, per_example)
+            return y, (pooled, positive)
+        examples, channels, height, width = x.shape
+        y = x.new_empty(examples, height // 2, width // 2, channels).permute(0, 3, 1, 2)
+        chosen = torch.empty_like(y, dtype=torch.uint8)
+        pools.forward(members(x.numel()), lines, pools.lines(y), pools.lines(chosen), channels)
+        return y, chosen
+
+    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+        if isinstance(saved, tuple):
+            pooled, positive = saved
+            passed = ReLU().backward(gradient, positive, needs_input)
+            return MaxPool(self.size).backward(passed, pooled, needs_input)
+        examples, channels, height, width = gradient.shape
+        dx = gradient.new_empty(examples, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
+        dy = gradient.contiguous(memory_format=torch.channels_last)
+        pools.backward(members(dx.numel()), pools.lines(dy), pools.lines(saved), pools.lines(dx), channels)
+        return dx
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from torch import Tensor
 from deepblock.blockstore import Files
 from deepblock.cid import Cid
 from deepblock.codec import Malformed
+from deepblock.exact.compiled import updates
+from deepblock.exact.compiled.kernel import flat
 from deepblock.spec import Embedding, TaskSpec, label_shape
 from deepblock.tensors import file_size, split_manifest, unpack
 
@@ -26,6 +28,12 @@ class Examples:
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (float32) and labels (int64) of the examples with these indices (int64)."""
+        numbers = flat(self.inputs)
+        if numbers is not None:
+            inputs = torch.empty(len(indices), *self.inputs.shape[1:])
+            rows = numbers.reshape(len(self), -1), inputs.numpy().reshape(len(indices), -1)
+            updates.gather(rows[0], indices.numpy(), self.values.numpy(), rows[1])
+            return inputs, self.labels.index_select(0, indices).long()
         bytes_ = self.inputs.index_select(0, indices)
         inputs = self.values.index_select(0, bytes_.flatten().int()).view(bytes_.shape)
         return inputs, self.labels.index_select(0, indices).long()

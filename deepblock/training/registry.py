@@ -6,7 +6,7 @@ from deepblock import spec as specification
 from deepblock.exact.attention import Attention
 from deepblock.exact.gelu import GELU
 from deepblock.exact.grouped import GroupedConv2d
-from deepblock.exact.layers import Conv2d, Flatten, Layer, Linear, MaxPool, Parameter, ReLU
+from deepblock.exact.layers import Conv2d, Flatten, Layer, Linear, MaxPool, Parameter, ReLU, ReLUMaxPool
 from deepblock.exact.norms import GroupNorm, LayerNorm
 from deepblock.exact.pools import AvgPool, GlobalAvgPool
 from deepblock.exact.residual import Chain, Residual
@@ -15,21 +15,18 @@ from deepblock.spec import Placed
 
 
 def build(places: Sequence[Placed], parameters: Mapping[str, Parameter], bits: int) -> Chain:
-    """The layers in these places, with their parameters by name."""
-    first = next((index for index, place in enumerate(places) if place.parameters), len(places))
-    return Chain(_pools_first([_layer(place, parameters, bits) for place in places]), first)
-
-
-def _pools_first(layers: list[Layer]) -> list[Layer]:
-    """ReLU, MaxPool as MaxPool, ReLU: both take maxima, so every bit is the same, on fewer numbers.
-
-    Forward: max(max(x₁, 0), max(x₂, 0), …) = max(max(x₁, x₂, …), 0). Backward: if the largest is above 0, the same
-    x is the first to have it; if not, no x gets a gradient.
-    """
-    for index in range(len(layers) - 1):
-        if isinstance(layers[index], ReLU) and isinstance(layers[index + 1], MaxPool):
-            layers[index], layers[index + 1] = layers[index + 1], layers[index]
-    return layers
+    """The layers in these places, with their parameters by name; ReLU, MaxPool are one layer."""
+    layers: list[Layer] = []
+    first = None
+    for place in places:
+        layer = _layer(place, parameters, bits)
+        if isinstance(layer, MaxPool) and layers and isinstance(layers[-1], ReLU):
+            layers[-1] = ReLUMaxPool(layer.size)
+        else:
+            layers.append(layer)
+        if place.parameters and first is None:
+            first = len(layers) - 1
+    return Chain(layers, len(layers) if first is None else first)
 
 
 def _layer(place: Placed, parameters: Mapping[str, Parameter], bits: int) -> Layer:

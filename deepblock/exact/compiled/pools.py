@@ -1,15 +1,16 @@
 """Kernels of ReLU and max-pooling in one, by squares of 2 × 2, for planes with their channels last.
 
-Planes come as lines, [N · height, width · channels]. Loops are short, each with few arrays and numbers of one size, so that
-LLVM makes vector instructions of all of them. Places in a square are 0, 1, 2 and 3, in row-major order, and 4 where the
-maximum is not above 0.
+Planes come as lines, [N · height, width · channels]. Loops are short, each with few arrays and numbers of one size, so
+that LLVM makes vector instructions of all of them. Places in a square are 0, 1, 2 and 3, in row-major order, and 4
+where the maximum is not above 0.
 """
 
 from typing import Final
 
 import numpy as np
+from torch import Tensor
 
-from deepblock.exact.compiled.kernel import Array, kernel, part
+from deepblock.exact.compiled.kernel import Array, columns, kernel, part
 from deepblock.exact.compiled.team import span, together
 
 _0: Final = np.float32(0.0)
@@ -17,6 +18,12 @@ _1: Final = np.float32(1.0)
 _2: Final = np.float32(2.0)
 _3: Final = np.float32(3.0)
 _4: Final = np.float32(4.0)
+
+
+def lines(x: Tensor) -> Array | None:
+    """[N · height, width · channels] of planes, in their memory; None where that is not its order."""
+    numbers = columns(x)
+    return None if numbers is None else numbers.reshape(len(x) * x.shape[2], -1)
 
 
 @part
