@@ -12,6 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepblock.exact.compiled import grids, sums
+from deepblock.exact.compiled.kernel import flat
+from deepblock.exact.compiled.team import members
+
 
 class InexactError(ArithmeticError):
     """The integers of a reduction could exceed what its way of adding holds exactly."""
@@ -73,6 +77,11 @@ def digits(q: Tensor, bits: int) -> list[Slice]:
     if bits > SLICED_BITS:
         raise InexactError(f"{bits}-bit integers are more than two digits of {SLICE_BITS} bits")
     base = 1 << SLICE_BITS
+    numbers = flat(q)
+    if numbers is not None:
+        high, low = torch.empty_like(q), torch.empty_like(q)
+        grids.digits(members(len(numbers)), numbers, flat(high), flat(low), base)
+        return [Slice(high, base // 2, base), Slice(low, base // 2, 1)]
     high = torch.mul(q, 1.0 / base).round_()
     return [Slice(high, base // 2, base), Slice(torch.sub(q, high, alpha=base), base // 2, 1)]
 
@@ -109,9 +118,23 @@ def runs(magnitudes: Tensor, peak: int) -> Iterator[slice]:
 
 def add_up(parts: Iterator[tuple[Tensor, int]]) -> Tensor:
     """Σ integers · weight: in float64, but for a single part of weight 1."""
-    total, weight = next(parts)
-    if weight != 1:
-        total = total.double().mul_(weight)
+    first, weight = next(parts)
+    second = next(parts, None)
+    total = _pair(first, weight, *second) if second else first if weight == 1 else first.double().mul_(weight)
     for integers, weight in parts:
-        total = total.double().add_(integers.double(), alpha=weight)
+        numbers = flat(integers)
+        if numbers is not None and integers.dtype == torch.float32 and integers.stride() == total.stride():
+            sums.add(members(len(numbers)), numbers, flat(total), weight)
+        else:
+            total.add_(integers.double(), alpha=weight)
+    return total
+
+
+def _pair(a: Tensor, weight_a: int, b: Tensor, weight_b: int) -> Tensor:
+    """a · weight_a + b · weight_b in float64."""
+    left, right = flat(a), flat(b)
+    if left is None or right is None or a.stride() != b.stride() or not a.dtype == b.dtype == torch.float32:
+        return a.double().mul(weight_a).add_(b.double(), alpha=weight_b)
+    total = torch.empty_like(a, dtype=torch.float64)
+    sums.pair(members(len(left)), left, right, flat(total), weight_a, weight_b)
     return total

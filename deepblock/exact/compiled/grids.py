@@ -52,3 +52,22 @@ def quantise(members: int, x: Array, q: Array, scale: float, limit: float) -> No
         _rounded(0, 1, x, q, np.float32(scale), np.float32(limit))
     else:
         together(members, _rounded, (x, q, np.float32(scale), np.float32(limit)))
+
+
+@part
+def _digits(index: int, members: int, q: Array, high: Array, low: Array, base: np.float32) -> None:
+    first, last = span(len(q), index, members)
+    q, high, low = q[first:last], high[first:last], low[first:last]
+    for i in range(len(q)):
+        multiple = np.rint(q[i] / base)
+        high[i] = multiple
+        low[i] = q[i] - multiple * base
+
+
+@kernel("void(int64, float32[::1], float32[::1], float32[::1], int64)")
+def digits(members: int, q: Array, high: Array, low: Array, base: int) -> None:
+    """q = high · base + low, of integers with |low| ≤ base / 2; `base`: a power of two."""
+    if members == 1:
+        _digits(0, 1, q, high, low, np.float32(base))
+    else:
+        together(members, _digits, (q, high, low, np.float32(base)))

@@ -120,3 +120,39 @@ def magnitudes(members: int, q: Array, found: Array) -> None:
         _magnitudes(0, 1, q, found)
     else:
         together(members, _magnitudes, (q, found))
+
+
+@part
+def _pair(
+    index: int, members: int, a: Array, b: Array, total: Array, weight_a: float, weight_b: float
+) -> None:
+    first, last = span(len(total), index, members)
+    a, b, total = a[first:last], b[first:last], total[first:last]
+    for i in range(len(total)):
+        total[i] = a[i] * weight_a + b[i] * weight_b
+
+
+@kernel("void(int64, float32[::1], float32[::1], float64[::1], float64, float64)")
+def pair(members: int, a: Array, b: Array, total: Array, weight_a: float, weight_b: float) -> None:
+    """total = a · weight_a + b · weight_b, of integers."""
+    if members == 1:
+        _pair(0, 1, a, b, total, weight_a, weight_b)
+    else:
+        together(members, _pair, (a, b, total, weight_a, weight_b))
+
+
+@part
+def _add(index: int, members: int, integers: Array, total: Array, weight: float) -> None:
+    first, last = span(len(total), index, members)
+    integers, total = integers[first:last], total[first:last]
+    for i in range(len(total)):
+        total[i] += integers[i] * weight
+
+
+@kernel("void(int64, float32[::1], float64[::1], float64)")
+def add(members: int, integers: Array, total: Array, weight: float) -> None:
+    """total += integers · weight."""
+    if members == 1:
+        _add(0, 1, integers, total, weight)
+    else:
+        together(members, _add, (integers, total, weight))
