@@ -6,6 +6,7 @@ and even the data. Each way checks its bound, and none is taken on trust.
 
 from collections.abc import Iterator
 from enum import Enum
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -60,6 +61,10 @@ def check_exact(terms: int, bits: int) -> None:
         raise InexactError(
             f"sums of {terms} products of {bits}-bit integers exceed 2^53; check_bounds refuses such tasks"
         )
+
+
+_AT_ONCE: Final = 3
+"""Parts that a kernel adds up at once: those of Karatsuba."""
 
 
 class Slice(NamedTuple):
@@ -118,23 +123,17 @@ def runs(magnitudes: Tensor, peak: int) -> Iterator[slice]:
 
 def add_up(parts: Iterator[tuple[Tensor, int]]) -> Tensor:
     """Σ integers · weight: in float64, but for a single part of weight 1."""
-    first, weight = next(parts)
-    second = next(parts, None)
-    total = _pair(first, weight, *second) if second else first if weight == 1 else first.double().mul_(weight)
-    for integers, weight in parts:
-        numbers = flat(integers)
-        if numbers is not None and integers.dtype == torch.float32 and integers.stride() == total.stride():
-            sums.add(members(len(numbers)), numbers, flat(total), weight)
-        else:
-            total.add_(integers.double(), alpha=weight)
-    return total
-
-
-def _pair(a: Tensor, weight_a: int, b: Tensor, weight_b: int) -> Tensor:
-    """a · weight_a + b · weight_b in float64."""
-    left, right = flat(a), flat(b)
-    if left is None or right is None or a.stride() != b.stride() or not a.dtype == b.dtype == torch.float32:
-        return a.double().mul(weight_a).add_(b.double(), alpha=weight_b)
-    total = torch.empty_like(a, dtype=torch.float64)
-    sums.pair(members(len(left)), left, right, flat(total), weight_a, weight_b)
+    (total, weight), *others = first = [*islice(parts, _AT_ONCE)]
+    numbers = [flat(part) for part, _ in first]
+    if len(first) == _AT_ONCE and all(
+        part.dtype == torch.float32 and part.stride() == total.stride() and vector is not None
+        for (part, _), vector in zip(first, numbers, strict=True)
+    ):
+        total = torch.empty_like(total, dtype=torch.float64)
+        sums.weighted(members(total.numel()), *numbers, flat(total), *(weight for _, weight in first))
+        others = []
+    elif weight != 1:
+        total = total.double().mul_(weight)
+    for integers, weight in chain(others, parts):
+        total = total.double().add_(integers.double(), alpha=weight)
     return total

@@ -56,10 +56,11 @@ def quantise(members: int, x: Array, q: Array, scale: float, limit: float) -> No
 
 @part
 def _digits(index: int, members: int, q: Array, high: Array, low: Array, base: np.float32) -> None:
+    inverse = np.float32(1.0) / base
     first, last = span(len(q), index, members)
     q, high, low = q[first:last], high[first:last], low[first:last]
     for i in range(len(q)):
-        multiple = np.rint(q[i] / base)
+        multiple = np.rint(q[i] * inverse)
         high[i] = multiple
         low[i] = q[i] - multiple * base
 

@@ -123,36 +123,23 @@ def magnitudes(members: int, q: Array, found: Array) -> None:
 
 
 @part
-def _pair(
-    index: int, members: int, a: Array, b: Array, total: Array, weight_a: float, weight_b: float
+def _weighted(
+    index: int, members: int, a: Array, b: Array, c: Array, total: Array, weights: tuple[float, float, float]
 ) -> None:
     first, last = span(len(total), index, members)
-    a, b, total = a[first:last], b[first:last], total[first:last]
+    a, b, c, total = a[first:last], b[first:last], c[first:last], total[first:last]
+    of_a, of_b, of_c = weights
     for i in range(len(total)):
-        total[i] = a[i] * weight_a + b[i] * weight_b
+        total[i] = a[i] * of_a + b[i] * of_b + c[i] * of_c
 
 
-@kernel("void(int64, float32[::1], float32[::1], float64[::1], float64, float64)")
-def pair(members: int, a: Array, b: Array, total: Array, weight_a: float, weight_b: float) -> None:
-    """total = a · weight_a + b · weight_b, of integers."""
+@kernel("void(int64, float32[::1], float32[::1], float32[::1], float64[::1], float64, float64, float64)")
+def weighted(
+    members: int, a: Array, b: Array, c: Array, total: Array, of_a: float, of_b: float, of_c: float
+) -> None:
+    """total = a · of_a + b · of_b + c · of_c, of integers."""
+    weights = (of_a, of_b, of_c)
     if members == 1:
-        _pair(0, 1, a, b, total, weight_a, weight_b)
+        _weighted(0, 1, a, b, c, total, weights)
     else:
-        together(members, _pair, (a, b, total, weight_a, weight_b))
-
-
-@part
-def _add(index: int, members: int, integers: Array, total: Array, weight: float) -> None:
-    first, last = span(len(total), index, members)
-    integers, total = integers[first:last], total[first:last]
-    for i in range(len(total)):
-        total[i] += integers[i] * weight
-
-
-@kernel("void(int64, float32[::1], float64[::1], float64)")
-def add(members: int, integers: Array, total: Array, weight: float) -> None:
-    """total += integers · weight."""
-    if members == 1:
-        _add(0, 1, integers, total, weight)
-    else:
-        together(members, _add, (integers, total, weight))
+        together(members, _weighted, (a, b, c, total, weights))
