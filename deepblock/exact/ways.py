@@ -4,17 +4,18 @@ All of them give the same integers, so the choice is a matter of speed: it may d
 and even the data. Each way checks its bound, and none is taken on trust.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deepblock.exact.compiled import grids, sums
-from deepblock.exact.compiled.kernel import flat
+from deepblock.exact.compiled.kernel import ON, flat
 from deepblock.exact.compiled.team import members
 
 
@@ -110,14 +111,26 @@ def runs(magnitudes: Tensor, peak: int) -> Iterator[slice]:
     `magnitudes`: |b|, [k, columns], or the sum of a few such: what meets one a. `peak`: no |a| is larger. On a GPU this
     would wait for the device. Raises InexactError where a single k is too much.
     """
-    totals = magnitudes.double().cumsum(0).numpy()
-    start, before = 0, 0.0
-    while start < len(totals):
-        largest = (totals[start:] - before).max(1) * peak  # of ever longer runs
-        length = int(np.searchsorted(largest, EXACT_IN_FLOAT32))
+    start = 0
+    for length in _lengths(magnitudes.double().numpy(), float(-(-EXACT_IN_FLOAT32 // peak))):
         if length == 0:
             raise InexactError(f"products with {peak} exceed 2^24 in a single example or channel")
-        yield slice(start, start + length)
+        yield slice(start, start + int(length))
+        start += int(length)
+
+
+def _lengths(magnitudes: NDArray[np.float64], limit: float) -> Iterable[int]:
+    """How many of k each run has; 0 ends them where a single one reaches the limit."""
+    if ON:
+        yield from sums.run_lengths(np.ascontiguousarray(magnitudes), limit)
+        return
+    totals = magnitudes.cumsum(0)
+    start, before = 0, 0.0
+    while start < len(totals):
+        length = int(np.searchsorted((totals[start:] - before).max(1), limit))  # of ever longer runs
+        yield length
+        if length == 0:
+            return
         start, before = start + length, totals[start + length - 1]
 
 

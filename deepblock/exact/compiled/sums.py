@@ -143,3 +143,34 @@ def weighted(
         _weighted(0, 1, a, b, c, total, weights)
     else:
         together(members, _weighted, (a, b, c, total, weights))
+
+
+@part
+def _largest(totals: Array) -> np.int64:
+    """The bits of the largest of numbers that are not negative; they are in the order of the numbers."""
+    bits = totals.view(np.int64)
+    largest = np.int64(0)
+    for i in range(len(bits)):
+        largest = max(largest, bits[i])
+    return largest
+
+
+@kernel("int64[::1](float64[:, ::1], float64)")
+def run_lengths(magnitudes: Array, limit: float) -> Array:
+    """How many rows of [k, columns] each run has whose columns add up to less than the limit, from the first row on;
+    0 ends the list where a single row is too much."""
+    rows, columns = magnitudes.shape
+    lengths = np.zeros(rows + 2, np.int64)
+    totals = np.zeros(columns)
+    bound = np.full(1, limit).view(np.int64)[0]
+    run = 0
+    for row in range(rows):
+        for i in range(columns):
+            totals[i] += magnitudes[row, i]
+        if _largest(totals) >= bound:
+            run += 1
+            totals[:] = magnitudes[row]
+            if _largest(totals) >= bound:
+                break
+        lengths[run] += 1
+    return lengths[: run + 1]
