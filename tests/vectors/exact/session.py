@@ -19,7 +19,7 @@ from deepblock.training.state import Work
 from deepblock.unixfs import file_cid
 
 FOLDER = Path(__file__).parent
-NAMES = ("mlp", "cnn", "residual", "transformer")
+NAMES = ("mlp", "cnn", "residual", "transformer", "wide-residual", "wide-transformer")
 
 
 class MemoryFiles:
