@@ -72,12 +72,11 @@ class Row:
     """What the sessions give in one process, and what it was like.
 
     `found`: by name, as `session.run` gives it. `ordinary`: a hash of what float32 training without our arithmetic
-    gives. `torch`: its version. `libraries`: how many threads, and which instructions, by their own account.
+    gives. `libraries`: torch's version and threads, and which instructions are used, by their own account.
     """
 
     found: dict[str, Any]
     ordinary: str
-    torch: str
     libraries: str
 
     @property
@@ -107,12 +106,13 @@ def run(settings: Mapping[str, str], python: str = sys.executable) -> Row:
     said, _, row = done.stdout.rstrip().rpartition("\n")
     facts = json.loads(row)
     used = [
+        f"torch {facts['torch']}",
         f"{facts['threads']} {facts['vectors']}",
         f"oneDNN {_match(',convolution,[a-z_]*:([^,]*),', said)}",
         f"MKL {_match('CNR:([^ ]*)', said)}",
         "kernels" if facts["kernels"] else "no kernels",
     ]
-    return Row(facts["found"], facts["ordinary"], facts["torch"], ", ".join(used))
+    return Row(facts["found"], facts["ordinary"], ", ".join(used))
 
 
 def _match(pattern: str, said: str) -> str:
@@ -124,8 +124,7 @@ def rows(pythons: Sequence[str]) -> Iterator[tuple[str, Row]]:
     """One after the other, with what to call it. Other interpreters first: what is wrong with one is known at once."""
     for python in pythons:
         for name in ELSEWHERE:
-            row = run(CONFIGURATIONS[name], python)
-            yield f"{row.torch}: {name}", row
+            yield name, run(CONFIGURATIONS[name], python)
     for name, settings in CONFIGURATIONS.items():
         yield name, run(settings)
 
@@ -135,7 +134,7 @@ def table(pythons: Sequence[str]) -> bool:
     ordinary: list[str] = []
     differences: list[str] = []
     print("The end of the last state's CID; of the second session, which starts from the first's average.\n")
-    print(_line("", NAMES, "float32", "seconds", "threads and instructions in use"))
+    print(_line("", NAMES, "float32", "seconds", "in use"))
     print(_line("published", [_end(wanted(name)) for name in NAMES]))
     began = time.perf_counter()
     for name, row in rows(pythons):
