@@ -19,9 +19,8 @@ FARTHEST = (
     "oneDNN with SSE4.1",
     "MKL, compatible",
     "memory full of junk",
-    "the oldest machine",
 )
-"""From each other. The rest takes the time of all other tests together."""
+"""From each other, of those that need no kernels compiled for another processor. The rest would take minutes."""
 
 
 @cache
@@ -39,7 +38,7 @@ def test_published_sessions(name):
 )
 def test_the_configurations_differ():
     """Ordinary training tells them apart, and the libraries say that they heed their settings."""
-    told = ("as it is", "one thread", "no kernels, torch without vectors", "the oldest machine")
+    told = ("as it is", "one thread", "no kernels, torch without vectors", "oneDNN with SSE4.1")
     assert len({row(name).ordinary for name in told}) == len(told)
     said = {name: row(name).libraries for name in FARTHEST}
     assert f"torch {torch.__version__}, 1 " in said["one thread"]
@@ -48,7 +47,6 @@ def test_the_configurations_differ():
     assert said["no kernels, torch without vectors"].endswith("no kernels")
     assert "oneDNN sse41" in said["oneDNN with SSE4.1"]
     assert "MKL COMPATIBLE" in said["MKL, compatible"]
-    assert all(part in said["the oldest machine"] for part in ("1 DEFAULT", "oneDNN sse41", "MKL COMPATIBLE"))
 
 
 @pytest.fixture
