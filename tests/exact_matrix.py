@@ -1,112 +1,177 @@
 """`make exact-matrix`: the published sessions under every CPU configuration that this machine can imitate.
 
 Prints a table of CIDs. Exit code 0: all are the published ones; 1: a bit differs somewhere. Another torch joins the
-table by its interpreter: `python -m tests.exact_matrix --python other/bin/python`.
+table by its interpreter: `python -m tests.exact_matrix --python other/bin/python` (tests/vectors/README.md).
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
+from tests.vectors.exact.session import NAMES, first_difference, wanted
 
-from tests.vectors.exact.session import NAMES, published
+ROOT = Path(__file__).parents[1]
+"""Of the repository: where the processes are started."""
 
-CONFIGURATIONS = {
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+NO_KERNELS = {"DEEPBLOCK_COMPILED": "0"}
+
+CONFIGURATIONS: dict[str, dict[str, str]] = {
     "as it is": {},
-    "one thread": {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+    "one thread": ONE_THREAD,
     "two threads": {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "MKL_DYNAMIC": "FALSE"},
-    "no vector units": {"ATEN_CPU_CAPABILITY": "default"},
-    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2"},
-    "AVX-512": {"ATEN_CPU_CAPABILITY": "avx512"},
+    "three threads": {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3", "MKL_DYNAMIC": "FALSE"},
+    "no kernels": NO_KERNELS,
+    "no kernels, one thread": NO_KERNELS | ONE_THREAD,
+    "no kernels, torch with AVX2": NO_KERNELS | {"ATEN_CPU_CAPABILITY": "avx2"},
+    "no kernels, torch without vectors": NO_KERNELS | {"ATEN_CPU_CAPABILITY": "default"},
+    "kernels for any processor": {"NUMBA_CPU_NAME": "generic"},
     "oneDNN with SSE4.1": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
-    "MKL with SSE4.2": {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
-    "MKL with AVX2": {"MKL_ENABLE_INSTRUCTIONS": "AVX2"},
-    "MKL compatible": {"MKL_CBWR": "COMPATIBLE"},
-    "MKL in strict AVX2 mode": {"MKL_CBWR": "AVX2,STRICT"},
-    "the oldest machine": {
+    "oneDNN with AVX": {"ONEDNN_MAX_CPU_ISA": "AVX"},
+    "oneDNN with AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "MKL, compatible": {"MKL_CBWR": "COMPATIBLE"},
+    "MKL, strict AVX2": {"MKL_CBWR": "AVX2,STRICT"},
+    "memory full of junk": NO_KERNELS | {"MALLOC_PERTURB_": "165"},
+    "a machine with AVX2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_CBWR": "AVX2",
+        "NUMBA_CPU_NAME": "haswell",
+    },
+    "the oldest machine": ONE_THREAD
+    | {
         "ATEN_CPU_CAPABILITY": "default",
         "ONEDNN_MAX_CPU_ISA": "SSE41",
         "MKL_CBWR": "COMPATIBLE",
-        "OMP_NUM_THREADS": "1",
+        "NUMBA_CPU_NAME": "generic",
     },
 }
-"""Environment variables of a process that runs the sessions."""
+"""Environment variables of a process that runs the sessions. (MKL has more, which only Intel's processors heed.)"""
 
-SHOWN = 10
+ELSEWHERE = ("as it is", "one thread", "no kernels, torch without vectors", "the oldest machine")
+"""Those for another interpreter."""
+
+SHOWN = 8
 """How many characters of a CID stand in the table: its last, as the first are the same in all."""
 
 
-def results(settings: Mapping[str, str], python: str = sys.executable) -> dict[str, Any]:
-    """What the sessions give under these settings, by name. Raises CalledProcessError where they do not run."""
+class RowError(Exception):
+    """An interpreter could not run the sessions at all. The message says which, and its last words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the sessions give in one process, and what it was like.
+
+    `found`: by name, as `session.run` gives it. `ordinary`: a hash of what float32 training without our arithmetic
+    gives. `libraries`: torch's version and threads, and which instructions are used, by their own account.
+    """
+
+    found: dict[str, Any]
+    ordinary: str
+    libraries: str
+
+    @property
+    def differences(self) -> dict[str, str]:
+        """The first of each network that has one, in words."""
+        first = {name: first_difference(self.found[name], wanted(name)) for name in NAMES}
+        return {name: difference for name, difference in first.items() if difference}
+
+
+def run(settings: Mapping[str, str], python: str = sys.executable) -> Row:
+    """The sessions under these settings, in a process of `python`. Raises RowError."""
     passive = {"OMP_WAIT_POLICY": "PASSIVE"}  # spinning threads would starve a busy machine
-    done = subprocess.run(
-        [python, "-m", "tests.vectors.exact.session"],
-        env=os.environ | passive | settings,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=True,
+    try:
+        done = subprocess.run(
+            [python, "-m", "tests.exact_row"],
+            cwd=ROOT,
+            env=os.environ | passive | settings,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except OSError as error:
+        raise RowError(f"{python} cannot be started: {error.strerror}") from error
+    except subprocess.CalledProcessError as error:
+        last = error.stderr.strip().rpartition("\n")[2] or f"exit code {error.returncode}"
+        raise RowError(f"{python} cannot run the sessions: {last}") from error
+    said, _, row = done.stdout.rstrip().rpartition("\n")
+    facts = json.loads(row)
+    used = [
+        f"torch {facts['torch']}",
+        f"{facts['threads']} {facts['vectors']}",
+        f"oneDNN {_match(',convolution,[a-z_]*:([^,]*),', said)}",
+        f"MKL {_match('CNR:([^ ]*)', said)}",
+        "kernels" if facts["kernels"] else "no kernels",
+    ]
+    return Row(facts["found"], facts["ordinary"], ", ".join(used))
+
+
+def _match(pattern: str, said: str) -> str:
+    found = re.search(pattern, said)
+    return found[1] if found else "silent"
+
+
+def rows(pythons: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    """One after the other, with what to call it. Other interpreters first: what is wrong with one is known at once."""
+    for python in pythons:
+        for name in ELSEWHERE:
+            yield name, run(CONFIGURATIONS[name], python)
+    for name, settings in CONFIGURATIONS.items():
+        yield name, run(settings)
+
+
+def table(pythons: Sequence[str]) -> bool:
+    """Prints it as it comes about. Whether all is equal. Raises RowError."""
+    ordinary: list[str] = []
+    differences: list[str] = []
+    print("The end of the last state's CID; of the second session, which starts from the first's average.\n")
+    print(_line("", NAMES, "float32", "seconds", "in use"))
+    print(_line("published", [_end(wanted(name)) for name in NAMES]))
+    began = time.perf_counter()
+    for name, row in rows(pythons):
+        wrong = row.differences
+        cells = ["DIFFERS" if network in wrong else _end(row.found[network]) for network in NAMES]
+        took, began = time.perf_counter() - began, time.perf_counter()
+        print(_line(name, cells, row.ordinary[: SHOWN - 1], f"{took:.1f}", row.libraries), flush=True)
+        ordinary.append(row.ordinary)
+        differences += [f"{name}, {network}, {what}." for network, what in wrong.items()]
+    equal = "A bit differs: this is not exact." if differences else "Every session is equal to the last bit."
+    others = (
+        f"Ordinary float32 training has {len(set(ordinary))} different results in these {len(ordinary)} rows."
     )
-    return json.loads(done.stdout)
+    print("", *differences, equal, others, sep="\n")
+    return not differences
 
 
-def expected() -> dict[str, Any]:
-    return {name: published(name)["result"] for name in NAMES}
+def _end(found: Mapping[str, Any]) -> str:
+    return found["sessions"][-1]["states"][-1][-SHOWN:]
 
 
-def row(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """For each specification the end of the last state's CID, or where the first difference is."""
-    cells = []
-    for name in NAMES:
-        cell = found[name]["sessions"][-1]["states"][-1][-SHOWN:]
-        for number, (one, other) in enumerate(
-            zip(found[name]["sessions"], wanted[name]["sessions"], strict=True), 1
-        ):
-            states = zip(one["states"], other["states"], strict=True)
-            segment = next((i for i, (a, b) in enumerate(states, 1) if a != b), None)
-            if one != other:
-                where = f"{segment}" if segment else "score"
-                cell = f"{number}/{where} DIFFERS"
-                break
-        cells.append(cell)
-    return cells
+def _line(name: str, cells: Sequence[str], *facts: str) -> str:
+    shown = [f"{cell:{max(len(network), SHOWN)}}" for network, cell in zip(NAMES, cells, strict=True)]
+    return "  ".join([f"{name:33}", *shown, *(f"{fact:7}" for fact in facts)]).rstrip()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--python", action="append", default=[], help="of another environment, with another torch"
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.exact_matrix", description=(__doc__ or "").split("\n")[0]
     )
-    options = parser.parse_args()
-    wanted, equal = expected(), True
-    print(
-        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} processors."
-    )
-    print("The last state of the second session, which starts from the first's average:\n")
-    print(_line("", [*NAMES, "seconds"]))
-    print(_line("published", row(wanted, wanted)))
-    configurations = [(name, settings, sys.executable) for name, settings in CONFIGURATIONS.items()]
-    for name, settings, python in [*configurations, *((path, {}, path) for path in options.python)]:
-        began = time.perf_counter()
-        found = results(settings, python)
-        print(_line(name, [*row(found, wanted), f"{time.perf_counter() - began:.1f}"]), flush=True)
-        equal &= found == wanted
-    print(
-        "\nEvery session is equal to the last bit."
-        if equal
-        else "\nThere is a difference: this is not exact."
-    )
-    return 0 if equal else 1
-
-
-def _line(name: str, cells: list[str]) -> str:
-    return "  ".join([f"{name[-26:]:26}", *(f"{cell:{SHOWN + 5}}" for cell in cells)]).rstrip()
+    about = "an interpreter with another torch; may be given again"
+    parser.add_argument("--python", action="append", default=[], metavar="PATH", help=about)
+    try:
+        return 0 if table(parser.parse_args().python) else 1
+    except RowError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ class PlainLoop:
 
     def __init__(self, spec: TaskSpec, weights: Tensor, examples: Examples) -> None:
         self._spec = spec
-        self._inputs, self._labels = examples.take(torch.arange(len(examples)))
+        self._inputs, self._labels = examples.take(torch.arange(len(examples), device=weights.device))
         if isinstance(spec.layers[0], layers.Embedding):
             self._inputs = self._inputs.long()
         self._model = _sequential(placed(spec))

@@ -2,16 +2,18 @@
 
 import copy
 import json
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
 from pydantic import TypeAdapter
 
-from deepblock.spec import Layer, TaskSpec, all_placed
-from tests import gpu_check, session_vectors
+from deepblock.spec import Conv2d, GlobalAvgPool, Layer, Linear, TaskSpec, all_placed, check_bounds
+from tests import gpu_check, gpu_speed, session_vectors
 from tests.vectors.exact import session
 
+SPEC = TypeAdapter(TaskSpec)
 VECTORS = json.loads(session_vectors.FILE.read_text())
 
 
@@ -48,7 +50,7 @@ def test_the_gpu_check_tells_a_difference(tmp_path, monkeypatch, capsys):
 def test_the_matrix_contains_every_kind_of_layer():
     found = set()
     for name in session.NAMES:
-        spec = TypeAdapter(TaskSpec).validate_python(session.published(name)["spec"])
+        spec = SPEC.validate_python(session.published(name)["spec"])
         found |= {place.layer.kind for place in all_placed(spec)}
     assert found == {get_args(tagged)[0].kind for tagged in get_args(get_args(Layer)[0])}
 
@@ -63,4 +65,18 @@ def test_the_gpu_check_prints_the_cids_of_the_matrix(monkeypatch, capsys):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_the_gpu_check_says_that_there_is_no_gpu(capsys):
     assert gpu_check.main() == 2
-    assert "no GPU" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("Nothing was checked: there is no GPU")
+
+
+def test_the_speed_of_a_device_is_measured():
+    row = gpu_speed.speed("cpu", (Conv2d(4, 3, 2, 1), GlobalAvgPool(), Linear(10)), batch=2, steps=1, count=2)
+    assert row.measured > 0
+    assert row.baseline > 0
+
+
+def test_what_is_measured_there_could_be_a_task():
+    long_enough = dict(segments=20, steps=100, batch=2)
+    check_bounds(
+        replace(SPEC.validate_python(VECTORS[-1]["spec"]), layers=gpu_speed.RESNET, **long_enough),
+        min_train=1,
+    )

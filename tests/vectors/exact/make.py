@@ -1,13 +1,13 @@
-"""How the vectors of the residual network and the transformer came to be.
+"""How the vectors of the residual networks and the transformers came to be.
 
 `python -m tests.vectors.exact.make` writes their descriptions, their data (always the same bytes) and their results.
-The others are older than this file. Data come from SHAKE-256, so another implementation can make them too, but has no
-need to: the vectors hold the files.
+`mlp` and `cnn` are older than this file. Data come from SHAKE-256, so another implementation can make them too, but
+has no need to: the vectors hold the files.
 """
 
 import base64
 import hashlib
-import json
+import math
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from deepblock.spec import (
     GroupNorm,
     LayerNorm,
     Linear,
+    MaxPool,
     Positions,
     ReLU,
     Residual,
@@ -34,7 +35,7 @@ from deepblock.spec import (
 )
 from deepblock.types import Hash32
 from deepblock.unixfs import file_cid
-from tests.vectors.exact.session import FOLDER, run
+from tests.vectors.exact.session import run, write
 
 COUNTED = (
     b"zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -66,24 +67,46 @@ TRANSFORMER = (
     Linear(128),
 )
 
+WIDE_RESIDUAL = (
+    Conv2d(20, 3, 1, 1),
+    GroupNorm(4),
+    GELU(),
+    Residual((Conv2d(20, 3, 1, 1), GroupNorm(5), ReLU(), GroupedConv2d(20, 3, 1, 1, 4)), ()),
+    MaxPool(2),
+    Conv2d(24, 5, 2, 2),
+    ReLU(),
+    AvgPool(2),
+    GlobalAvgPool(),
+    Linear(5),
+)
+WIDE_TRANSFORMER = (
+    Embedding(128, 48),
+    Positions(),
+    Residual((LayerNorm(), Attention(4)), ()),
+    Residual((LayerNorm(), Linear(96), GELU(), Linear(48)), ()),
+    LayerNorm(),
+    Linear(128),
+)
+"""A batch of either is more than one thread's share, than a float32 sum holds, and than is converted at a time."""
+
 
 def noise(label: str, count: int) -> np.ndarray:
     return np.frombuffer(hashlib.shake_256(label.encode()).digest(count), np.uint8)
 
 
-def pictures(label: str, examples: int) -> bytes:
-    """One of five random pictures of [2, 6, 6], and noise on it."""
-    shape = (2, 6, 6)
-    classes = noise("pictures", 5 * 72).reshape(5, *shape) // 2
+def pictures(label: str, examples: int, shape: tuple[int, ...] = (2, 6, 6)) -> bytes:
+    """One of five random pictures of this shape, and noise on it."""
+    size = math.prod(shape)
+    classes = noise("pictures", 5 * size).reshape(5, *shape) // 2
     labels = noise(f"{label} labels", examples) % 5
-    inputs = classes[labels] + noise(label, examples * 72).reshape(examples, *shape) // 2
+    inputs = classes[labels] + noise(label, examples * size).reshape(examples, *shape) // 2
     return pack_split(inputs, labels)
 
 
-def text(label: str, examples: int) -> bytes:
+def text(label: str, examples: int, tokens: int = TOKENS) -> bytes:
     """Windows of a text that counts in words, each with the characters that follow its own."""
     starts = noise(label, examples).astype(int)
-    windows = np.stack([np.frombuffer(COUNTED, np.uint8)[start : start + TOKENS + 1] for start in starts])
+    windows = np.stack([np.frombuffer(COUNTED, np.uint8)[start : start + tokens + 1] for start in starts])
     return pack_split(windows[:, :-1], windows[:, 1:])
 
 
@@ -112,22 +135,55 @@ def vector(name: str, layers: tuple[Any, ...], train: bytes, heldout: bytes, **f
 
 
 def main() -> None:
-    planes = dict(input_shape=(2, 6, 6), input_zero=128, input_span=64, classes=5, n_train=160, n_heldout=16)
-    tokens = dict(input_shape=(TOKENS,), input_zero=0, input_span=1, classes=128, n_train=200, n_heldout=16)
-    lengths = dict(segments=12, steps=6, batch=20)
+    planes = dict(input_zero=128, input_span=64, classes=5, bits=8)
+    tokens = dict(input_zero=0, input_span=1, classes=128)
+    small = dict(segments=12, steps=6, batch=20, n_heldout=16)
+    large = dict(segments=11, steps=2, batch=32, n_train=40, n_heldout=3)
+    side, length = (3, 16, 16), 40
+    shapes = dict(input_shape=(2, 6, 6), n_train=160), dict(input_shape=(TOKENS,), n_train=200)
     made = [
         vector(
-            "residual", RESIDUAL, pictures("train", 160), pictures("heldout", 16), **planes, **lengths, bits=8
+            "residual",
+            RESIDUAL,
+            pictures("train", 160),
+            pictures("heldout", 16),
+            **planes,
+            **small,
+            **shapes[0],
         ),
         vector(
-            "transformer", TRANSFORMER, text("train", 200), text("heldout", 16), **tokens, **lengths, bits=10
+            "transformer",
+            TRANSFORMER,
+            text("train", 200),
+            text("heldout", 16),
+            **tokens,
+            **small,
+            **shapes[1],
+            bits=10,
+        ),
+        vector(
+            "wide-residual",
+            WIDE_RESIDUAL,
+            pictures("wide train", 40, side),
+            pictures("wide heldout", 3, side),
+            **planes,
+            **large,
+            input_shape=side,
+        ),
+        vector(
+            "wide-transformer",
+            WIDE_TRANSFORMER,
+            text("wide train", 40, length),
+            text("wide heldout", 3, length),
+            **tokens,
+            **large,
+            input_shape=(length,),
+            bits=8,
         ),
     ]
     for one in made:
-        name = one["spec"]["name"]
-        file = FOLDER / f"{name}.json"
-        file.write_text(json.dumps(one, indent=1) + "\n")
-        file.write_text(json.dumps(one | {"result": run(name)}, indent=1) + "\n")
+        write(one, {"sessions": []})  # for `run` to find it
+        write(one, run(one["spec"]["name"]))
 
 
 if __name__ == "__main__":
