@@ -19,6 +19,8 @@ RUN pip install --no-cache-dir --no-deps --no-build-isolation . \
  && install --directory --owner deepblock /data
 
 USER deepblock
+# For the processor that builds the image; on another one the first session compiles again.
+RUN python -m deepblock.exact.compiled
 VOLUME /data
 EXPOSE 9645 8645
 ENTRYPOINT ["deepblock-node"]

@@ -1,4 +1,4 @@
-# Needs make and Python 3.11 or 3.12; no compiler. `make help` lists the targets.
+# Needs make and Python 3.11 or 3.12; no C compiler. `make help` lists the targets.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])' 2>/dev/null && echo $$p && break; done)
@@ -32,6 +32,8 @@ $(VENV)/.installed: pyproject.toml locks/build.txt locks/dev.txt
 	@$(LOCK) -r locks/dev.txt
 	@$(PIP) $(TORCH_FLAGS) torch==2.13.0
 	@$(PIP) --no-deps --no-build-isolation --editable .
+	@echo "Compiling the kernels of exact training for this machine (about 20 seconds)"
+	@$(BIN)/python -m deepblock.exact.compiled
 	@touch $@
 
 devnet: install  ## mine on a network of your own; the chain lives in .devnet
