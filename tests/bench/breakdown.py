@@ -10,7 +10,8 @@ from deepblock import streams
 from deepblock.training.examples import load_examples
 from deepblock.training.state import CPU, Work, derive_state
 from deepblock.training.step import Trainer
-from tests.bench.steps import SEED, PlainLoop
+from tests.bench.plain import PlainLoop
+from tests.bench.steps import SEED
 from tests.bench.table import Row
 from tests.bench.tasks import TITLES, with_data
 from tests.session_vectors import Memory

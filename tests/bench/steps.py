@@ -11,15 +11,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from deepblock import spec as layers
 from deepblock import streams
-from deepblock.spec import Placed, TaskSpec, placed
-from deepblock.training.examples import Examples, load_examples
+from deepblock.training.examples import load_examples
 from deepblock.training.state import CPU, Work, derive_state, store_state
-from deepblock.training.step import Trainer, as_float32, learning_rate
+from deepblock.training.step import Trainer
+from tests.bench.plain import PlainLoop
 from tests.bench.table import ROOT, Row, alternating, paired
 from tests.bench.tasks import TITLES, with_data
 from tests.session_vectors import Memory
@@ -29,6 +26,8 @@ SIZES = {
     ("wide", 8): (20, 2),
     ("testnet", 8): (20, 2),
     ("testnet", 16): (20, 2),
+    ("residual", 8): (10, 1),
+    ("transformer", 8): (20, 1),
 }
 """Of a task and its bits: pairs, and steps of each half of one."""
 SEED = bytes(32)
@@ -75,57 +74,6 @@ def compare(
     assert abs(ours - theirs) < 0.1 * untrained, f"a loss of {ours} where plain training has {theirs}"
     per_step = [(1000 / steps * exact, 1000 / steps * loop) for exact, loop in pairs]
     return per_step, str(store_state(spec, files, state))
-
-
-class PlainLoop:
-    """torch.nn, autograd and torch.optim in float32, from `weights` (float32 [parameter count]) on. Its inputs are
-    numbers before it starts and its batches are drawn, so nothing but training is in its time."""
-
-    def __init__(self, spec: TaskSpec, weights: Tensor, examples: Examples) -> None:
-        self._spec = spec
-        self._inputs, self._labels = examples.take(torch.arange(len(examples)))
-        self._model = nn.Sequential(*map(_module, placed(spec)))
-        vector_to_parameters(weights.clone(), self._model.parameters())
-        self._optimiser = torch.optim.SGD(
-            self._model.parameters(), momentum=as_float32(spec.momentum), weight_decay=as_float32(spec.decay)
-        )
-
-    def step(self, step: int, batch: Tensor) -> None:
-        self._optimiser.param_groups[0]["lr"] = as_float32(learning_rate(self._spec, step % self._spec.steps))
-        self._optimiser.zero_grad()
-        self._loss(self._inputs[batch], self._labels[batch]).backward()
-        self._optimiser.step()
-
-    @property
-    def weights(self) -> Tensor:
-        return parameters_to_vector(self._model.parameters()).detach()
-
-    def loss(self, weights: Tensor) -> float:
-        """The mean loss of other weights on a thousand examples."""
-        kept = self.weights
-        with torch.no_grad():
-            vector_to_parameters(weights.clone(), self._model.parameters())
-            loss = self._loss(self._inputs[:1000], self._labels[:1000]).item()
-            vector_to_parameters(kept, self._model.parameters())
-        return loss
-
-    def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(self._model(inputs), labels)
-
-
-def _module(place: Placed) -> nn.Module:
-    inputs = place.before[0]
-    match place.layer:
-        case layers.Linear(out=out):
-            return nn.Linear(inputs, out)
-        case layers.Conv2d(out=out, kernel=kernel, stride=stride, padding=padding):
-            return nn.Conv2d(inputs, out, kernel, stride, padding)
-        case layers.ReLU():
-            return nn.ReLU()
-        case layers.MaxPool(size=size):
-            return nn.MaxPool2d(size)
-        case layers.Flatten():
-            return nn.Flatten()
 
 
 if __name__ == "__main__":
