@@ -60,7 +60,7 @@ if ON:
         members than were asked for, and then tells them so. This is what a C compiler makes of `#pragma omp parallel`:
 
             void member(void *arguments) { function(omp_get_thread_num(), omp_get_num_threads(), *arguments); }
-            GOMP_parallel(member, &arguments, members, 0);
+            if (members == 1) function(0, 1, *arguments); else GOMP_parallel(member, &arguments, members, 0);
         """
         call = function.get_call_type(typing_context, (types.intp, types.intp, *arguments.types), {})
         compiled = function.dispatcher.overloads[call.args]
@@ -87,8 +87,14 @@ if ON:
             inside.ret_void()
 
             slot = builder.bitcast(cgutils.alloca_once_value(builder, values[2]), address)
-            count = builder.trunc(values[0], number)
-            builder.call(external(_PARALLEL, starting), [member, slot, count, number(0)])
+            one = values[0].type(1)
+            with builder.if_else(builder.icmp_signed("==", values[0], one)) as (alone, in_company):
+                with alone:
+                    everything = [one.type(0), one, *cgutils.unpack_tuple(builder, values[2])]
+                    context.call_internal_no_propagate(builder, compiled.fndesc, call, everything)
+                with in_company:
+                    count = builder.trunc(values[0], number)
+                    builder.call(external(_PARALLEL, starting), [member, slot, count, number(0)])
             return context.get_dummy_value()
 
         return types.void(members, function, arguments), generate
