@@ -17,17 +17,19 @@ products: dx = f32(f32(dQ ⊗ W_Q + dK ⊗ W_K) + dV ⊗ W_V). Nothing goes from
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
-from deepblock.exact.elementwise import exp32, quiet_
-from deepblock.exact.grid import Grid, quantise
+from deepblock.exact import heads
+from deepblock.exact.elementwise import quiet_
+from deepblock.exact.grid import Grid, peak_of, quantise
 from deepblock.exact.layers import Parameter, Saved
 from deepblock.exact.product import exact_sum, matmul, rescale
-from deepblock.exact.rows import number, row_sums
+from deepblock.exact.rows import number
 from deepblock.exact.ways import EXACT_IN_FLOAT32, WHOLE_BITS, check_exact
 
 LARGEST_FACTOR: Final = 2.0**127
@@ -57,12 +59,12 @@ class Attention:
 
     def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
         inputs = quantise(x, self.bits, per_example)
-        parts = self._apply(inputs, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
-        queries, keys, values = (quantise(self._split(part), self.bits, per_example) for part in parts)
-        weights = self._weights(queries, keys)
-        totals = weights.sum(-1, keepdim=True, dtype=torch.float64)
-        sums = self._product(weights, values.q).double().mul_(values.step)
-        joined = self._join(sums.div_(totals).float().add_(0.0))
+        projected = self._apply(inputs, self.in_proj_weight, self.in_proj_bias)
+        queries, keys, values = heads.split(projected, 3, self.heads, self.bits, per_example)
+        factor = (self._temperature(x) * queries.step * keys.step).clamp_max_(LARGEST_FACTOR)
+        integers = self._product(queries.q, keys.q.transpose(-1, -2))
+        weights, totals = heads.weigh(integers, factor, 2.0 ** (self.bits - 1) - 1.0)
+        joined = heads.join(self._product(weights, values.q), values.step, totals)
         out = quantise(joined, self.bits, per_example)
         y = self._apply(out, self.out_proj_weight, self.out_proj_bias)
         return y, _Tape(inputs, (queries, keys, values), weights, totals, out)
@@ -70,15 +72,22 @@ class Attention:
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
         tape: _Tape = saved
         out_weight = quantise(self.out_proj_weight.value, self.bits)
-        dy = quantise(gradient, self.bits)
+        peak = peak_of(gradient)
+        dy = quantise(gradient, self.bits, peak=peak)
         self.out_proj_weight.gradient.copy_(self._weight_gradient(dy, tape.out))
-        self.out_proj_bias.gradient.copy_(exact_sum(gradient, (0, 1)))
+        self.out_proj_bias.gradient.copy_(exact_sum(gradient, (0, 1), peak))
         d_out = rescale(self._rows(dy.q, out_weight.q), dy.step, out_weight.step)
 
-        parts = [self._join(part) for part in self._heads_backward(self._split(d_out), tape)]
-        self.in_proj_bias.gradient.copy_(torch.cat([exact_sum(part, (0, 1)) for part in parts]))
-        grids = [quantise(part, self.bits) for part in parts]
-        self.in_proj_weight.gradient.copy_(torch.cat([self._weight_gradient(grid, tape.x) for grid in grids]))
+        weight_gradients = self.in_proj_weight.gradient.chunk(3)
+        bias_gradients = self.in_proj_bias.gradient.chunk(3)
+        grids = []
+        for part, of_weight, of_bias in zip(
+            self._heads_backward(d_out, tape), weight_gradients, bias_gradients, strict=True
+        ):
+            peak = peak_of(part)
+            grids.append(quantise(part, self.bits, peak=peak))
+            of_weight.copy_(self._weight_gradient(grids[-1], tape.x))
+            of_bias.copy_(exact_sum(part, (0, 1), peak))
         if not needs_input:
             return None
         in_weight = quantise(self.in_proj_weight.value, self.bits)
@@ -88,31 +97,18 @@ class Attention:
         )
         return quiet_(quiet_(by_query.add_(by_key)).add_(by_value))
 
-    def _weights(self, queries: Grid, keys: Grid) -> Tensor:
-        """q: integers in float32 [N, heads, T, T], 0 where j > i."""
-        integers = self._product(queries.q, keys.q.transpose(-1, -2))
-        tokens = integers.shape[-1]
-        later = torch.ones(tokens, tokens, dtype=torch.bool, device=integers.device).triu_(1)
-        integers.masked_fill_(later, -torch.inf)
-        below = integers.sub_(integers.amax(-1, keepdim=True)).float()
-        factor = (self._temperature(below) * queries.step * keys.step).clamp_max_(LARGEST_FACTOR)
-        return exp32(below.mul_(factor.float())).mul_(2.0 ** (self.bits - 1) - 1.0).round_()
-
-    def _heads_backward(self, d_out: Tensor, tape: _Tape) -> tuple[Tensor, Tensor, Tensor]:
-        """dQ, dK, dV of dO; all [N, heads, T, d]."""
+    def _heads_backward(self, d_out: Tensor, tape: _Tape) -> Iterator[Tensor]:
+        """dQ, dK, dV of dO; all [N, T, features]."""
         queries, keys, values = tape.heads
         weights, totals = tape.weights, tape.totals
-        shares = quantise(d_out.double().div_(totals).float(), self.bits)
-        d_values = rescale(self._product(weights.transpose(-1, -2), shares.q), shares.step, 1.0)
-
-        outs = quantise(d_out, self.bits)
-        d_weights = self._product(outs.q, values.q.transpose(-1, -2)).double().mul_(outs.step * values.step)
-        means = row_sums((weights * d_weights).float()).div_(totals)
-        d_scores = (weights / totals).mul_(d_weights.sub_(means)).mul_(self._temperature(d_weights))
-        scores = quantise(d_scores.float().add_(0.0), self.bits)
-        d_queries = rescale(self._product(scores.q, keys.q), scores.step, keys.step)
-        d_keys = rescale(self._product(scores.q.transpose(-1, -2), queries.q), scores.step, queries.step)
-        return d_queries, d_keys, d_values
+        outs, shares = heads.shares(d_out, totals, self.heads, self.bits)
+        integers = self._product(outs.q, values.q.transpose(-1, -2))
+        scores = heads.score_gradients(
+            integers, outs.step * values.step, weights, totals, self._temperature(d_out), self.bits
+        )
+        yield heads.join(self._product(scores.q, keys.q), scores.step * keys.step)
+        yield heads.join(self._product(scores.q.transpose(-1, -2), queries.q), scores.step * queries.step)
+        yield heads.join(self._product(weights.transpose(-1, -2), shares.q), shares.step)
 
     def _temperature(self, like: Tensor) -> Tensor:
         """1/√d, the root and the quotient rounded in float64."""
@@ -138,11 +134,3 @@ class Attention:
         if self.bits <= WHOLE_BITS and 2 * largest < EXACT_IN_FLOAT32:
             return a @ b
         return a.double() @ b.double()
-
-    def _split(self, x: Tensor) -> Tensor:
-        """[N, T, features] → [N, heads, T, d]."""
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
-
-    def _join(self, x: Tensor) -> Tensor:
-        """[N, heads, T, d] → [N, T, features]."""
-        return x.transpose(1, 2).flatten(2)

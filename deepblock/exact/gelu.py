@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import hardshrink
 
+from deepblock.exact.compiled import gelu as kernels
+from deepblock.exact.compiled.kernel import flat
+from deepblock.exact.compiled.team import members
 from deepblock.exact.constants import GELU_REACH, GELU_SLOPE_TERMS, GELU_TERMS, TINY
 from deepblock.exact.elementwise import quiet_
 from deepblock.exact.layers import Saved
@@ -22,16 +25,31 @@ class GELU:
     """y = max(x, 0) − a·w·w·(… (t₇·w + t₆)·w + … + t₂); dx = dy·y', where NaN (Inf · 0) counts as 0."""
 
     def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
-        x = hardshrink(x, TINY)
-        reach = x.abs().clamp_max_(GELU_REACH)
-        w = 1.0 - reach * (1.0 / GELU_REACH)
+        numbers = flat(x)
+        if numbers is not None:
+            y = torch.empty_like(x)
+            kernels.values(members(len(numbers)), numbers, y.numpy().ravel("K"))
+            return y, x
+        reach, w = _inside(x)
         bump = _polynomial(w, GELU_TERMS).mul_(w).mul_(w).mul_(reach)
-        return x.clamp_min(0.0).sub_(bump).add_(0.0), (x, w)
+        return hardshrink(x, TINY).clamp_min_(0.0).sub_(bump).add_(0.0), x
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
-        x, w = saved
+        x: Tensor = saved
+        numbers, dy = flat(x), flat(gradient)
+        if numbers is not None and dy is not None and x.stride() == gradient.stride():
+            dx = torch.empty_like(x)
+            kernels.slopes(members(len(dy)), numbers, dy, dx.numpy().ravel("K"))
+            return dx
+        _, w = _inside(x)
         slope = _polynomial(w, GELU_SLOPE_TERMS).mul_(w)
-        return quiet_(torch.where(x > 0.0, 1.0 - slope, slope).mul_(gradient))
+        return quiet_(torch.where(x > TINY, 1.0 - slope, slope).mul_(gradient))
+
+
+def _inside(x: Tensor) -> tuple[Tensor, Tensor]:
+    """a and w."""
+    reach = hardshrink(x, TINY).abs_().clamp_max_(GELU_REACH)
+    return reach, 1.0 - reach * (1.0 / GELU_REACH)
 
 
 def _polynomial(w: Tensor, terms: tuple[float, ...]) -> Tensor:

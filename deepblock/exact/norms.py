@@ -17,12 +17,17 @@ A row with an Inf, or with none above 2^-40, gives x̂ = 0. x̂ and y are 0 or a
 
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from deepblock.exact.compiled import norms as kernels
+from deepblock.exact.compiled.kernel import Array, rows
+from deepblock.exact.compiled.team import members
 from deepblock.exact.constants import NORM_EPSILON
 from deepblock.exact.layers import Parameter, Saved
 from deepblock.exact.product import exact_sum
-from deepblock.exact.rows import number, row_grid
+from deepblock.exact.rows import number, row_grid, sum_bits
 
 
 def norm_bits(terms: int) -> int:
@@ -64,8 +69,8 @@ class GroupNorm:
     groups: int
 
     def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
-        rows, inverse = standardise(x.reshape(len(x), self.groups, -1))
-        x_hat = rows.view(x.shape)
+        x_hat, inverse = standardise(x.reshape(len(x), self.groups, -1))
+        x_hat = x_hat.view(x.shape)
         y = x_hat * self.weight.value[:, None, None]
         return y.add_(self.bias.value[:, None, None]).add_(0.0), (x_hat, inverse)
 
@@ -86,16 +91,49 @@ class LayerNorm:
     bias: Parameter
 
     def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+        numbers = rows(x)
+        if numbers is not None:
+            return self._forward(x, numbers)
         x_hat, inverse = standardise(x)
         y = (x_hat * self.weight.value).add_(self.bias.value).add_(0.0)
         return y, (x_hat, inverse)
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
         x_hat, inverse = saved
+        dy, hats = rows(gradient), rows(x_hat)
+        if dy is not None and hats is not None:
+            return self._backward(gradient, dy, hats, inverse)
         _gradients(self.weight, self.bias, gradient, x_hat, tuple(range(gradient.dim() - 1)))
         if not needs_input:
             return None
         return standardise_backward(gradient * self.weight.value, x_hat, inverse)
+
+    def _forward(self, x: Tensor, numbers: Array) -> tuple[Tensor, Saved]:
+        """The same by a kernel, in one pass."""
+        x_hat, y = torch.empty_like(x), torch.empty_like(x)
+        inverse = torch.empty(*x.shape[:-1], 1, dtype=torch.float64)
+        kernels.standardise(
+            members(numbers.size),
+            numbers,
+            self.weight.value.numpy(),
+            self.bias.value.numpy(),
+            norm_bits(x.shape[-1]),
+            x_hat.view(numbers.shape).numpy(),
+            y.view(numbers.shape).numpy(),
+            inverse.view(-1).numpy(),
+        )
+        return y, (x_hat, inverse)
+
+    def _backward(self, gradient: Tensor, dy: Array, x_hat: Array, inverse: Tensor) -> Tensor:
+        """The same by kernels, in two passes."""
+        dx = torch.empty_like(gradient)
+        team = members(dy.size)
+        peaks = np.zeros((team, 2), np.int32)
+        weight, inverses, bits = self.weight.value.numpy(), inverse.view(-1).numpy(), norm_bits(dy.shape[1])
+        kernels.backward(team, dy, x_hat, weight, inverses, bits, dx.view(dy.shape).numpy(), peaks)
+        into = (self.weight.gradient.numpy(), self.bias.gradient.numpy())
+        kernels.gradients(team, dy, x_hat, peaks, sum_bits(len(dy)), *into)
+        return dx
 
 
 def _gradients(scale: Parameter, shift: Parameter, dy: Tensor, x_hat: Tensor, dims: tuple[int, ...]) -> None:

@@ -12,9 +12,14 @@ def row_grid(x: Tensor, bits: int) -> Grid:
     return Grid(grid.q.double().view(x.shape), torch.as_tensor(grid.step).view(*x.shape[:-1], 1))
 
 
+def sum_bits(terms: int) -> int:
+    """Of the grid that so many numbers are added on: 52 − ⌈log2 n⌉."""
+    return 52 - max(0, terms - 1).bit_length()
+
+
 def row_sums(x: Tensor) -> Tensor:
     """Σ x over the last dimension, of n numbers, on grids of 52 − ⌈log2 n⌉ bits: float64 [..., 1]."""
-    grid = row_grid(x, 52 - (x.shape[-1] - 1).bit_length())
+    grid = row_grid(x, sum_bits(x.shape[-1]))
     return grid.q.sum(-1, keepdim=True).mul_(grid.step)
 
 

@@ -67,3 +67,10 @@ def columns(x: Tensor) -> Array | None:
     """`flat`, of a tensor whose features, or channels of planes, lie next to each other; else None."""
     order = channels_last if x.dim() == 4 else contiguous_format
     return flat(x) if x.is_contiguous(memory_format=order) else None
+
+
+def rows(x: Tensor) -> Array | None:
+    """x as [n, features]: its last dimension, and all others as one; shared with it. None as above, or where its memory
+    is in another order."""
+    numbers = flat(x)
+    return numbers.reshape(-1, x.shape[-1]) if numbers is not None and x.is_contiguous() else None
