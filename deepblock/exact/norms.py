@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from deepblock.exact.compiled import norms as kernels
-from deepblock.exact.compiled.kernel import Array, rows
+from deepblock.exact.compiled import planes
+from deepblock.exact.compiled.kernel import Array, Function, columns, rows
 from deepblock.exact.compiled.team import members
 from deepblock.exact.constants import NORM_EPSILON
 from deepblock.exact.layers import Parameter, Saved
@@ -69,6 +70,9 @@ class GroupNorm:
     groups: int
 
     def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+        numbers = columns(x)
+        if numbers is not None:
+            return _forward(self, planes.standardise, x, numbers.reshape(len(x), -1), self.groups)
         x_hat, inverse = standardise(x.reshape(len(x), self.groups, -1))
         x_hat = x_hat.view(x.shape)
         y = x_hat * self.weight.value[:, None, None]
@@ -76,11 +80,16 @@ class GroupNorm:
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
         x_hat, inverse = saved
-        _gradients(self.weight, self.bias, gradient, x_hat, (0, 2, 3))
+        dy, hats = columns(gradient), columns(x_hat)
+        if dy is not None and hats is not None:
+            shape = (len(gradient), -1)
+            return _backward(self, planes.backward, gradient, dy.reshape(shape), hats.reshape(shape), inverse)
+        _gradients(self, gradient, x_hat, (0, 2, 3))
         if not needs_input:
             return None
         h = (gradient * self.weight.value[:, None, None]).reshape(len(gradient), self.groups, -1)
-        return standardise_backward(h, x_hat.view(h.shape), inverse).view(gradient.shape)
+        dx = standardise_backward(h, x_hat.reshape(h.shape), inverse.view(*h.shape[:2], 1))
+        return dx.view(gradient.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,7 @@ class LayerNorm:
     def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
         numbers = rows(x)
         if numbers is not None:
-            return self._forward(x, numbers)
+            return _forward(self, kernels.standardise, x, numbers, 1)
         x_hat, inverse = standardise(x)
         y = (x_hat * self.weight.value).add_(self.bias.value).add_(0.0)
         return y, (x_hat, inverse)
@@ -102,40 +111,47 @@ class LayerNorm:
         x_hat, inverse = saved
         dy, hats = rows(gradient), rows(x_hat)
         if dy is not None and hats is not None:
-            return self._backward(gradient, dy, hats, inverse)
-        _gradients(self.weight, self.bias, gradient, x_hat, tuple(range(gradient.dim() - 1)))
+            return _backward(self, kernels.backward, gradient, dy, hats, inverse)
+        _gradients(self, gradient, x_hat, tuple(range(gradient.dim() - 1)))
         if not needs_input:
             return None
-        return standardise_backward(gradient * self.weight.value, x_hat, inverse)
-
-    def _forward(self, x: Tensor, numbers: Array) -> tuple[Tensor, Saved]:
-        """The same by a kernel, in one pass."""
-        x_hat, y = torch.empty_like(x), torch.empty_like(x)
-        inverse = torch.empty(*x.shape[:-1], 1, dtype=torch.float64)
-        kernels.standardise(
-            members(numbers.size),
-            numbers,
-            self.weight.value.numpy(),
-            self.bias.value.numpy(),
-            norm_bits(x.shape[-1]),
-            x_hat.view(numbers.shape).numpy(),
-            y.view(numbers.shape).numpy(),
-            inverse.view(-1).numpy(),
-        )
-        return y, (x_hat, inverse)
-
-    def _backward(self, gradient: Tensor, dy: Array, x_hat: Array, inverse: Tensor) -> Tensor:
-        """The same by kernels, in two passes."""
-        dx = torch.empty_like(gradient)
-        team = members(dy.size)
-        peaks = np.zeros((team, 2), np.int32)
-        weight, inverses, bits = self.weight.value.numpy(), inverse.view(-1).numpy(), norm_bits(dy.shape[1])
-        kernels.backward(team, dy, x_hat, weight, inverses, bits, dx.view(dy.shape).numpy(), peaks)
-        into = (self.weight.gradient.numpy(), self.bias.gradient.numpy())
-        kernels.gradients(team, dy, x_hat, peaks, sum_bits(len(dy)), *into)
-        return dx
+        h = gradient * self.weight.value
+        return standardise_backward(h, x_hat, inverse.view(*h.shape[:-1], 1))
 
 
-def _gradients(scale: Parameter, shift: Parameter, dy: Tensor, x_hat: Tensor, dims: tuple[int, ...]) -> None:
-    scale.gradient.copy_(exact_sum(dy * x_hat, dims))
-    shift.gradient.copy_(exact_sum(dy, dims))
+Norm = GroupNorm | LayerNorm
+
+
+def _gradients(norm: Norm, dy: Tensor, x_hat: Tensor, dims: tuple[int, ...]) -> None:
+    norm.weight.gradient.copy_(exact_sum(dy * x_hat, dims))
+    norm.bias.gradient.copy_(exact_sum(dy, dims))
+
+
+# --- the same by kernels -------------------------------------------------------------------------------------
+
+
+def _forward(
+    norm: Norm, kernel: Function, x: Tensor, numbers: Array, groups: int
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """y, x̂ and R [n, groups], of x as the kernel takes it: [n, …], with `groups` rows in each of n."""
+    x_hat, y = torch.empty_like(x), torch.empty_like(x)
+    inverse = torch.empty(len(numbers), groups, dtype=torch.float64)
+    bits = norm_bits(numbers.shape[1] // groups)
+    weight, bias = norm.weight.value.numpy(), norm.bias.value.numpy()
+    into = (x_hat.numpy().ravel("K").reshape(numbers.shape), y.numpy().ravel("K").reshape(numbers.shape))
+    kernel(members(numbers.size), numbers, weight, bias, bits, *into, inverse.numpy())
+    return y, (x_hat, inverse)
+
+
+def _backward(
+    norm: Norm, kernel: Function, gradient: Tensor, dy: Array, x_hat: Array, inverse: Tensor
+) -> Tensor:
+    """dx; dscale and dshift go where they belong. `dy`, `x_hat`: [n, …] as the kernel takes them."""
+    team, groups = members(dy.size), inverse.numel() // len(dy)
+    dx, peaks = torch.empty_like(gradient), np.zeros((team, 2), np.int32)
+    weight, inverses = norm.weight.value.numpy(), inverse.view(-1, groups).numpy()
+    into = dx.numpy().ravel("K").reshape(dy.shape)
+    kernel(team, dy, x_hat, weight, inverses, norm_bits(dy.shape[1] // groups), into, peaks)
+    sums = (norm.weight.gradient.numpy(), norm.bias.gradient.numpy())
+    kernels.gradients(team, dy.ravel(), x_hat.ravel(), peaks, sum_bits(dy.size // len(weight)), *sums)
+    return dx

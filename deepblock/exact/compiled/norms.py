@@ -4,6 +4,7 @@ import numpy as np
 
 from deepblock.exact.compiled.kernel import Array, kernel, part
 from deepblock.exact.compiled.rows import larger, nearest, on_grid, power, scale_of, step_of
+from deepblock.exact.compiled.sums import TILE
 from deepblock.exact.compiled.team import span, together
 from deepblock.exact.constants import NORM_EPSILON
 
@@ -45,19 +46,19 @@ def _standardise(
         else:
             q[:] = 0
         step = step_of(scale)
-        r, delta, inverse[n] = statistics(total, squares, len(row), step)
-        factor = step * inverse[n]
+        r, delta, inverse[n, 0] = statistics(total, squares, len(row), step)
+        factor = step * inverse[n, 0]
         for i in range(len(row)):
             c = np.float64(q[i] - r)
             own_hat[i] = np.float32(nearest((c - delta) * factor * wide) * fine) + _ZERO
             own_y[i] = own_hat[i] * weight[i] + bias[i] + _ZERO
 
 
-@kernel("void(int64, float32[:,::1], float32[::1], float32[::1], int64, float32[:,::1], float32[:,::1], float64[::1])")
+@kernel("void(int64, float32[:,::1], float32[::1], float32[::1], int64, float32[:,::1], float32[:,::1], float64[:,::1])")
 def standardise(
     members: int, x: Array, weight: Array, bias: Array, bits: int, x_hat: Array, y: Array, inverse: Array
 ) -> None:
-    """x̂, y and R of rows [n, m], on grids of `bits`."""
+    """x̂, y and R [n, 1] of rows [n, m], on grids of `bits`."""
     together(members, _standardise, (x, weight, bias, bits, (x_hat, y, inverse)))
 
 
@@ -90,14 +91,14 @@ def _backward(
             total += np.int64(p[i])
             along += np.int64(p[i]) * np.int64(np.int32(hat[i] * wide))
         mean, slope = total / terms, along * fine / terms
-        factor = step_of(scale) * inverse[n]
+        factor = step_of(scale) * inverse[n, 0]
         for i in range(len(own)):
             own_dx[i] = np.float32((p[i] - mean - hat[i] * slope) * factor) + _ZERO
     peaks[index, 0], peaks[index, 1] = of_products, of_dy
 
 
 @kernel(
-    "void(int64, float32[:,::1], float32[:,::1], float32[::1], float64[::1], int64, float32[:,::1], int32[:,::1])"
+    "void(int64, float32[:,::1], float32[:,::1], float32[::1], float64[:,::1], int64, float32[:,::1], int32[:,::1])"
 )
 def backward(
     members: int, dy: Array, x_hat: Array, weight: Array, inverse: Array, bits: int, dx: Array, peaks: Array
@@ -110,11 +111,12 @@ def backward(
 def _sums(
     index: int, members: int, dy: Array, x_hat: Array, scales: tuple[float, float], limit: np.float32, found: Array
 ) -> None:
-    first, last = span(len(dy), index, members)
+    size = found.shape[2]
+    first, last = span(-(-len(dy) // size), index, members)
     of_products, of_dy = np.float32(scales[0]), np.float32(scales[1])
     scale, shift = found[index, 0], found[index, 1]
-    for n in range(first, last):
-        own, hat = dy[n], x_hat[n]
+    for start in range(first * size, last * size, size):
+        own, hat = dy[start : start + size], x_hat[start : start + size]
         if of_products > _ZERO:
             for i in range(len(own)):
                 scale[i] += on_grid(own[i] * hat[i], of_products, limit)
@@ -123,14 +125,15 @@ def _sums(
                 shift[i] += on_grid(own[i], of_dy, limit)
 
 
-@kernel("void(int64, float32[:,::1], float32[:,::1], int32[:,::1], int64, float32[::1], float32[::1])")
+@kernel("void(int64, float32[::1], float32[::1], int32[:,::1], int64, float32[::1], float32[::1])")
 def gradients(
     members: int, dy: Array, x_hat: Array, peaks: Array, bits: int, d_scale: Array, d_shift: Array
 ) -> None:
-    """Sums of dy · x̂ and of dy over n of [n, m], each on one grid of `bits`. `peaks`: those of `backward`."""
+    """Sums of dy · x̂ and of dy over rows, or places in planes, each on one grid of `bits`. `peaks`: of `backward`."""
+    columns = len(d_scale)
     scales = (scale_of(peaks[:, 0].max(), bits), scale_of(peaks[:, 1].max(), bits))
-    found = np.zeros((members, 2, dy.shape[1]))
+    found = np.zeros((members, 2, max(1, TILE // columns) * columns))
     together(members, _sums, (dy, x_hat, scales, np.float32(power(bits - 1) - 1.0), found))
-    for i in range(dy.shape[1]):
-        d_scale[i] = np.float32(found[:, 0, i].sum() * step_of(scales[0])) + _ZERO
-        d_shift[i] = np.float32(found[:, 1, i].sum() * step_of(scales[1])) + _ZERO
+    for i in range(columns):
+        d_scale[i] = np.float32(found[:, 0, i::columns].sum() * step_of(scales[0])) + _ZERO
+        d_shift[i] = np.float32(found[:, 1, i::columns].sum() * step_of(scales[1])) + _ZERO
