@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from deepblock.exact.grid import quantise
+from deepblock.exact.compiled import tokens as kernels
+from deepblock.exact.compiled.kernel import rows
+from deepblock.exact.compiled.team import members
+from deepblock.exact.grid import peak_of, quantise
 from deepblock.exact.layers import Parameter, Saved
 from deepblock.exact.product import exact_sum
+from deepblock.exact.rows import sum_bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,13 @@ class Embedding:
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
         terms, features = len(saved), gradient.shape[-1]
-        grid = quantise(gradient, 52 - (terms - 1).bit_length())
+        bits, peak = sum_bits(terms), peak_of(gradient)
+        dy = rows(gradient)
+        if dy is not None:
+            into = self.weight.gradient.numpy()
+            kernels.gradient(members(dy.size), dy, saved.numpy(), peak, bits, into)
+            return None
+        grid = quantise(gradient, bits, peak=peak)
         integers = grid.q.new_zeros(self.weight.value.shape).double()
         integers.index_add_(0, saved, grid.q.double().reshape(terms, features))
         self.weight.gradient.copy_(integers.mul_(grid.step).float().add_(0.0))

@@ -7,6 +7,9 @@ from deepblock.exact.compiled.kernel import part
 _SMALLEST, _LARGEST = 127 - 40, 254
 """Exponent fields (e + 127) of 2^-40, below which a tensor is all zeros, and of the largest numbers."""
 
+INFINITE = np.int32(255 << 23)
+"""Magnitudes, as bits, from here on are Inf and NaN."""
+
 _MAGIC = np.float64(1.5 * 2.0**52)
 _MAGIC_BITS = int(_MAGIC.view(np.int64))
 
