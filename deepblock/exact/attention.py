@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from deepblock.exact import heads
-from deepblock.exact.elementwise import quiet_
+from deepblock.exact.elementwise import add
 from deepblock.exact.grid import Grid, peak_of, quantise
 from deepblock.exact.layers import Parameter, Saved
 from deepblock.exact.product import exact_sum, matmul, rescale
@@ -95,7 +95,7 @@ class Attention:
             rescale(self._rows(grid.q, part), grid.step, in_weight.step)
             for grid, part in zip(grids, in_weight.q.chunk(3), strict=True)
         )
-        return quiet_(quiet_(by_query.add_(by_key)).add_(by_value))
+        return add(add(by_query, by_key), by_value)
 
     def _heads_backward(self, d_out: Tensor, tape: _Tape) -> Iterator[Tensor]:
         """dQ, dK, dV of dO; all [N, T, features]."""

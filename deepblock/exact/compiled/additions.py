@@ -19,5 +19,5 @@ def _add(index: int, members: int, a: Array, b: Array, y: Array) -> None:
 
 @kernel("void(int64, float32[::1], float32[::1], float32[::1])")
 def add(members: int, a: Array, b: Array, y: Array) -> None:
-    """y = a + b, +0 where that is NaN or −0. y may be a."""
+    """y = a + b, +0 where that is NaN or −0."""
     together(members, _add, (a, b, y))
