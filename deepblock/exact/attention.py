@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-import torch
 from torch import Tensor
 
 from deepblock.exact import heads

@@ -1,12 +1,16 @@
-"""Where the time of a training step goes: exact and plain, by what torch's operations are for."""
+"""Where the time of a training step goes: exact and plain, by what torch's operations, and our kernels, are for."""
 
 from collections.abc import Callable, Iterator
+from cProfile import Profile
 from dataclasses import replace
+from pathlib import Path
+from pstats import Stats
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from deepblock import streams
+from deepblock.exact.compiled.kernel import KERNELS
 from deepblock.training.examples import load_examples
 from deepblock.training.state import CPU, Work, derive_state
 from deepblock.training.step import Trainer
@@ -17,17 +21,17 @@ from tests.bench.tasks import TITLES, with_data
 from tests.session_vectors import Memory
 
 KINDS = {
-    "products": ("mm", "addmm", "convolution"),
-    "pooling": ("max_pool",),
-    "sums, extremes": ("sum", "amax", "amin"),
+    "products": ("mm", "addmm", "convolution", "attention"),
+    "pooling": ("pool",),
     "other passes": ("",),
 }
-"""What an operation is for, by a part of its name; the first that fits."""
+"""What an operation is for, by a part of its name, and a kernel by its module's; the first that fits."""
 
 
-def measure(
-    steps: int = 20, cases: tuple[tuple[str, int], ...] = (("testnet", 8), ("testnet", 16), ("wide", 8))
-) -> Iterator[Row]:
+CASES = (("testnet", 8), ("testnet", 16), ("wide", 8), ("residual", 8), ("transformer", 8))
+
+
+def measure(steps: int = 20, cases: tuple[tuple[str, int], ...] = CASES) -> Iterator[Row]:
     """Milliseconds per step within operations, one thread. Profiling makes small operations slower than they are."""
     torch.set_num_threads(1)
     for network, bits in cases:
@@ -63,7 +67,22 @@ def _spent(run: Callable[[int], None], steps: int) -> dict[str, float]:
             run(step)
     spent = dict.fromkeys(KINDS, 0.0)
     for event in profiler.key_averages():
-        name = event.key.removeprefix("aten::")
-        kind = next(kind for kind, parts in KINDS.items() if any(part in name for part in parts))
-        spent[kind] += event.self_cpu_time_total / 1000 / steps
+        spent[_kind(event.key.removeprefix("aten::"))] += event.self_cpu_time_total / 1000 / steps
+    for module, seconds in _in_kernels(run, steps):
+        spent[_kind(module)] += seconds * 1000 / steps
     return spent
+
+
+def _in_kernels(run: Callable[[int], None], steps: int) -> Iterator[tuple[str, float]]:
+    """Module and seconds of each kernel: torch's profiler does not see them."""
+    with Profile() as profiler:
+        for step in range(2, steps + 2):
+            run(step)
+    names = {(kernel.__code__.co_filename, kernel.__name__) for kernel, _ in KERNELS}
+    for (file, _, name), (_, _, own, _, _) in Stats(profiler).stats.items():  # type: ignore[attr-defined]
+        if (file, name) in names:
+            yield Path(file).stem, own
+
+
+def _kind(name: str) -> str:
+    return next(kind for kind, parts in KINDS.items() if any(part in name for part in parts))

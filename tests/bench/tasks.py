@@ -50,7 +50,10 @@ RESIDUAL = (
     Linear(10),
 )
 TOKENS = 64
-TEXT = b"zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen " * 12
+TEXT = (
+    b"zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    * 12
+)
 
 
 def with_data(network: str, files: Files) -> TaskSpec:
@@ -65,7 +68,9 @@ def with_data(network: str, files: Files) -> TaskSpec:
             return spec
         case "testnet":
             spec = load_params(network).base_tasks[0]
-            train, heldout = (files.put_file(_images(spec, count)) for count in (spec.n_train, spec.n_heldout))
+            train, heldout = (
+                files.put_file(_images(spec, count)) for count in (spec.n_train, spec.n_heldout)
+            )
             return replace(spec, train=train, heldout=heldout)
         case "wide":
             return replace(with_data("testnet", files), layers=WIDE, batch=128)

@@ -48,6 +48,12 @@ def test_exact_and_plain_steps_train_alike():
     assert len(pairs) == 2
 
 
+@pytest.mark.parametrize("network", ["residual", "transformer"])
+def test_the_plain_loop_has_every_layer(network):
+    pairs, _ = steps.compare(network, threads=1, count=1, steps=1)
+    assert len(pairs) == 1
+
+
 def test_where_time_goes_adds_up():
     rows = list(breakdown.measure(steps=2, cases=(("devnet", 8),)))
     assert {row.what.split(": ")[1] for row in rows} == set(breakdown.KINDS) - {"pooling"}

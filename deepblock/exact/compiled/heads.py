@@ -21,7 +21,8 @@ def exp32(x: np.float32) -> np.float32:
     k = np.rint(x * _LOG2_E)
     r = (x - k * _HIGH) - k * _LOW
     y = (((((_T[0] * r + _T[1]) * r + _T[2]) * r + _T[3]) * r + _T[4]) * r + _T[5]) * r + _T[6]
-    return y * np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
+    power_of_two: np.float32 = np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return y * power_of_two
 
 
 @part
@@ -47,7 +48,9 @@ def _part_peaks(index: int, members: int, x: Array, peaks: Array) -> None:
 
 
 @part
-def _split(index: int, members: int, x: Array, tokens: int, scales: Array, limit: np.float32, q: Array) -> None:
+def _split(
+    index: int, members: int, x: Array, tokens: int, scales: Array, limit: np.float32, q: Array
+) -> None:
     first, last = span(len(x), index, members)
     parts, size = q.shape[0], q.shape[2]
     heads = x.shape[1] // (parts * size)
@@ -77,7 +80,9 @@ def split(members: int, x: Array, tokens: int, bits: int, q: Array, steps: Array
 
 
 @part
-def _weigh(index: int, members: int, scores: Array, factor: np.float32, one: np.float32, totals: Array) -> None:
+def _weigh(
+    index: int, members: int, scores: Array, factor: np.float32, one: np.float32, totals: Array
+) -> None:
     tokens = scores.shape[1]
     first, last = span(len(scores), index, members)
     for row in range(first, last):
@@ -104,7 +109,9 @@ def weigh(members: int, scores: Array, factor: float, one: float, totals: Array)
 
 
 @part
-def _joined(index: int, members: int, sums: Array, totals: Array, tokens: int, step: float, out: Array) -> None:
+def _joined(
+    index: int, members: int, sums: Array, totals: Array, tokens: int, step: float, out: Array
+) -> None:
     size = sums.shape[1]
     heads = out.shape[1] // size
     first, last = span(len(out), index, members)
@@ -127,7 +134,14 @@ def joined(members: int, sums: Array, totals: Array, tokens: int, step: float, o
 
 @part
 def _shares(
-    index: int, members: int, d_out: Array, totals: Array, tokens: int, outs: Array, shares: Array, peaks: Array
+    index: int,
+    members: int,
+    d_out: Array,
+    totals: Array,
+    tokens: int,
+    outs: Array,
+    shares: Array,
+    peaks: Array,
 ) -> None:
     size = outs.shape[1]
     heads = d_out.shape[1] // size
@@ -204,11 +218,19 @@ def _score_gradients(
 
 @kernel("float64(int64, float32[:,::1], float32[:,::1], float64[::1], float64, float64, int64, int64)")
 def score_gradients(
-    members: int, d: Array, weights: Array, totals: Array, step: float, temperature: float, sum_bits: int, bits: int
+    members: int,
+    d: Array,
+    weights: Array,
+    totals: Array,
+    step: float,
+    temperature: float,
+    sum_bits: int,
+    bits: int,
 ) -> float:
-    """dz on its grid of `bits`, of the integers of D, in their place; and its step. Sums over a row are on `sum_bits`."""
+    """dz on its grid of `bits`, of the integers of D, in their place; and its step. A row's sum is on `sum_bits`."""
     peaks = np.zeros(members, np.int32)
     together(members, _score_gradients, (d, weights, totals, step, temperature, sum_bits, peaks))
     scale = scale_of(peaks.max(), bits)
     together(members, _quantise, (d, np.float32(scale), np.float32(power(bits - 1) - 1.0)))
-    return step_of(scale)
+    its_step: float = step_of(scale)
+    return its_step

@@ -17,7 +17,8 @@ def exp(x: float) -> float:
     y = EXP_TERMS[0]
     for n in range(1, len(EXP_TERMS)):
         y = y * r + EXP_TERMS[n]
-    return y * power(np.int64(k))
+    power_of_two: float = power(np.int64(k))
+    return y * power_of_two
 
 
 @part

@@ -12,7 +12,7 @@ _ZERO = np.float32(0.0)
 
 
 @part
-def statistics(total: int, squares: int, count: int, step: np.float64) -> tuple[int, float, float]:
+def statistics(total: int, squares: int, count: int, step: np.float64) -> tuple[np.int64, float, float]:
     """r, δ and R of Σq and Σq²: integers, so Σc = Σq − m·r and Σc² = Σq² − 2r·Σq + m·r² are exact too."""
     terms = np.float64(count)
     r = np.int64(nearest(total / terms))
@@ -54,7 +54,9 @@ def _standardise(
             own_y[i] = own_hat[i] * weight[i] + bias[i] + _ZERO
 
 
-@kernel("void(int64, float32[:,::1], float32[::1], float32[::1], int64, float32[:,::1], float32[:,::1], float64[:,::1])")
+@kernel(
+    "void(int64, float32[:,::1], float32[::1], float32[::1], int64, float32[:,::1], float32[:,::1], float64[:,::1])"
+)
 def standardise(
     members: int, x: Array, weight: Array, bias: Array, bits: int, x_hat: Array, y: Array, inverse: Array
 ) -> None:
@@ -64,7 +66,14 @@ def standardise(
 
 @part
 def _backward(
-    index: int, members: int, dy: Array, x_hat: Array, weight: Array, inverse: Array, bits: int, out: tuple[Array, Array]
+    index: int,
+    members: int,
+    dy: Array,
+    x_hat: Array,
+    weight: Array,
+    inverse: Array,
+    bits: int,
+    out: tuple[Array, Array],
 ) -> None:
     dx, peaks = out
     limit = np.float32(2 ** (bits - 1) - 1)
@@ -109,7 +118,13 @@ def backward(
 
 @part
 def _sums(
-    index: int, members: int, dy: Array, x_hat: Array, scales: tuple[float, float], limit: np.float32, found: Array
+    index: int,
+    members: int,
+    dy: Array,
+    x_hat: Array,
+    scales: tuple[float, float],
+    limit: np.float32,
+    found: Array,
 ) -> None:
     size = found.shape[2]
     first, last = span(-(-len(dy) // size), index, members)

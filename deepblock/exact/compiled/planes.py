@@ -25,7 +25,8 @@ def _integer(x: np.float32, scale: float, limit: float) -> float:
 @part
 def _groups(channels: int, groups: int) -> Array:
     """The group of each lane."""
-    return tiled(np.arange(channels) * groups // channels)
+    lane_groups: Array = tiled(np.arange(channels) * groups // channels)
+    return lane_groups
 
 
 @part
@@ -100,7 +101,11 @@ def _standardise(
         _spread(of_groups, lane_groups, lanes)
         middles, deltas, factors = lanes[_MIDDLE], lanes[_DELTA], lanes[_FACTOR]
         for start in range(0, x.shape[1], size):
-            own, hat, own_y = x[n, start : start + size], x_hat[n, start : start + size], y[n, start : start + size]
+            own, hat, own_y = (
+                x[n, start : start + size],
+                x_hat[n, start : start + size],
+                y[n, start : start + size],
+            )
             for i in range(len(own)):
                 c = _integer(own[i], scales[i], limit) - middles[i]
                 hat[i] = np.float32(nearest((c - deltas[i]) * factors[i] * wide) * fine) + _ZERO
@@ -163,7 +168,11 @@ def _backward(
         _spread(of_groups, lane_groups, lanes)
         means, slopes, factors = lanes[_MIDDLE], lanes[_DELTA], lanes[_FACTOR]
         for start in range(0, dy.shape[1], size):
-            own, hat, own_dx = dy[n, start : start + size], x_hat[n, start : start + size], dx[n, start : start + size]
+            own, hat, own_dx = (
+                dy[n, start : start + size],
+                x_hat[n, start : start + size],
+                dx[n, start : start + size],
+            )
             for i in range(len(own)):
                 p = _integer(own[i] * weights[i], scales[i], limit)
                 own_dx[i] = np.float32((p - means[i] - hat[i] * slopes[i]) * factors[i]) + _ZERO

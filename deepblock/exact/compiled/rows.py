@@ -34,14 +34,15 @@ def power(exponent: int) -> np.float64:
 
 
 @part
-def scale_of(magnitude: np.int32, bits: int) -> np.float64:
+def scale_of(magnitude: np.int32, bits: int) -> float:
     """s on the grid of `bits` of numbers whose largest has this magnitude, as bits; 0 where all of them become 0."""
     field = np.int64(magnitude) >> 23
-    return power(bits - 1 - (field - 126)) if _SMALLEST <= field <= _LARGEST else 0.0
+    scale: float = power(bits - 1 - (field - 126)) if _SMALLEST <= field <= _LARGEST else 0.0
+    return scale
 
 
 @part
-def step_of(scale: np.float64) -> np.float64:
+def step_of(scale: float) -> float:
     """1/s; where q are zeros, 1."""
     return 1.0 / scale if scale > 0.0 else 1.0
 

@@ -10,7 +10,9 @@ _ZERO = np.float32(0.0)
 
 
 @part
-def _sums(index: int, members: int, dy: Array, tokens: Array, scale: np.float32, limit: np.float32, sums: Array) -> None:
+def _sums(
+    index: int, members: int, dy: Array, tokens: Array, scale: np.float32, limit: np.float32, sums: Array
+) -> None:
     first, last = span(dy.shape[1], index, members)
     for place in range(len(tokens)):
         own, total = dy[place, first:last], sums[tokens[place], first:last]
