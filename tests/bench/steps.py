@@ -28,6 +28,7 @@ SIZES = {
     ("testnet", 16): (20, 2),
     ("residual", 8): (10, 1),
     ("transformer", 8): (20, 1),
+    ("transformer-256", 8): (10, 1),
 }
 """Of a task and its bits: pairs, and steps of each half of one."""
 SEED = bytes(32)

@@ -22,7 +22,8 @@ def exp32(x: np.float32) -> np.float32:
     r = (x - k * _HIGH) - k * _LOW
     y = (((((_T[0] * r + _T[1]) * r + _T[2]) * r + _T[3]) * r + _T[4]) * r + _T[5]) * r + _T[6]
     power_of_two: np.float32 = np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return y * power_of_two
+    result: np.float32 = y * power_of_two
+    return result
 
 
 @part
