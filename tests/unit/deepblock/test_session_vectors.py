@@ -9,7 +9,21 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from deepblock.spec import Conv2d, GlobalAvgPool, Layer, Linear, TaskSpec, all_placed, check_bounds
+from deepblock.exact import convolution, product
+from deepblock.exact.elementwise import sgd_
+from deepblock.exact.loss import cross_entropy, cross_entropy_gradient
+from deepblock.exact.ways import for_matrices
+from deepblock.spec import (
+    Conv2d,
+    GlobalAvgPool,
+    Layer,
+    Linear,
+    TaskSpec,
+    all_placed,
+    check_bounds,
+    label_shape,
+)
+from deepblock.training.model import Network
 from tests import gpu_check, gpu_speed, session_vectors
 from tests.vectors.exact import session
 
@@ -80,3 +94,24 @@ def test_what_is_measured_there_could_be_a_task():
         replace(SPEC.validate_python(VECTORS[-1]["spec"]), layers=gpu_speed.RESNET, **long_enough),
         min_train=1,
     )
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("name", session.NAMES)
+def test_a_step_on_a_device_asks_it_for_no_number(name, bits, monkeypatch):
+    """On torch's device "meta", whose tensors have a shape and no values: whatever asks for one raises, and so does
+    an operation with a tensor that was left on the CPU. A GPU would only be slow."""
+    for module in (convolution, product):
+        monkeypatch.setattr(
+            module, "for_matrices", lambda bits, device: for_matrices(bits, torch.device("cuda"))
+        )
+    spec, device = replace(session.load(name)[0].spec, bits=bits), torch.device("meta")
+    inputs = torch.empty(spec.batch, *spec.input_shape, device=device)
+    labels = torch.empty(spec.batch, *label_shape(spec), dtype=torch.int64, device=device)
+    with torch.inference_mode():
+        network = Network(spec, device)
+        logits, tape = network.forward(inputs, per_example=False)
+        network.backward(cross_entropy_gradient(logits, labels), tape)
+        sgd_(network.weights, torch.zeros_like(network.weights), network.gradient, 0.1, 0.9, 0.001)
+        losses, _ = cross_entropy(network.forward(inputs, per_example=True)[0], labels)
+    assert losses.shape == labels.shape
