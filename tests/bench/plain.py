@@ -38,6 +38,11 @@ class PlainLoop:
     def weights(self) -> Tensor:
         return parameters_to_vector(self._model.parameters()).detach()
 
+    def logits(self, indices: Tensor) -> Tensor:
+        """Of the examples with these indices: [n, classes] or [n, tokens, classes]."""
+        with torch.no_grad():
+            return self._model(self._inputs[indices])
+
     def loss(self, weights: Tensor) -> float:
         """The mean loss of other weights on a thousand examples."""
         kept = self.weights
