@@ -6,11 +6,12 @@ from deepblock import spec as specification
 from deepblock.exact import reference
 
 
-def forward(places, weights, x, bits):
-    """The output of these layers, and a function from its gradient to that of x and to those of the weights."""
+def forward(places, weights, x, bits, loss_bits=0):
+    """The output of these layers, and a function from its gradient to that of x and to those of the weights.
+    `loss_bits`: of the gradient that the last layer gets, if it is a Linear."""
     backs = []
-    for place in places:
-        x, back = _layer(place, weights, x, bits)
+    for index, place in enumerate(places):
+        x, back = _layer(place, weights, x, bits, loss_bits if index == len(places) - 1 else 0)
         backs.append(back)
 
     def backward(dy):
@@ -25,7 +26,7 @@ def forward(places, weights, x, bits):
 
 def gradients(spec, weights, x, labels):
     """Of the weights, by name: those of the mean loss of a batch."""
-    logits, backward = forward(specification.placed(spec), weights, x, spec.bits)
+    logits, backward = forward(specification.placed(spec), weights, x, spec.bits, specification.LOSS_BITS)
     rows = logits.reshape(-1, spec.classes)
     dy = reference.cross_entropy_gradient(rows, labels.reshape(-1)).reshape(logits.shape)
     return backward(dy)[1]
@@ -38,12 +39,12 @@ def outcomes(spec, weights, x, labels):
     return [reference.cross_entropy(row, int(label)) for row, label in zip(rows, labels.flat, strict=True)]
 
 
-def _layer(place, weights, x, bits):
+def _layer(place, weights, x, bits, gradient_bits):
     if isinstance(place.layer, specification.Residual):
         return _residual(place, weights, x, bits)
     names = list(place.parameters)
     own = [weights[name] for name in names]
-    y, back = _plain(place, own, x, bits)
+    y, back = _plain(place, own, x, bits, gradient_bits)
 
     def backward(dy):
         *found, dx = back(dy)
@@ -63,11 +64,12 @@ def _residual(place, weights, x, bits):
     return reference.add(y, beside), backward
 
 
-def _plain(place, own, x, bits):
+def _plain(place, own, x, bits, gradient_bits):
     """y, and a function from dy to the gradients of the parameters in their order, and of x."""
     match place.layer:
         case specification.Linear():
-            return reference.linear(x, *own, bits), lambda dy: reference.linear_backward(x, own[0], dy, bits)
+            y = reference.linear(x, *own, bits)
+            return y, lambda dy: reference.linear_backward(x, own[0], dy, bits, gradient_bits)
         case (
             specification.Conv2d(stride=stride, padding=padding)
             | specification.GroupedConv2d(stride=stride, padding=padding)

@@ -8,7 +8,7 @@ to the output, writes those of its parameters, and gives that with respect to th
 Planes are kept in channels-last memory order, which is faster; no value depends on it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -44,12 +44,14 @@ class Parameter:
 class Linear:
     """y = x ⊗ Wᵀ + b, with W [out, in]. dW = dyᵀ ⊗ x, db = Sum dy over examples, dx = dy ⊗ W.
 
-    x is [N, in], or [N, tokens, in] with each token as an example of its own, but for the grids.
+    x is [N, in], or [N, tokens, in] with each token as an example of its own, but for the grids. `gradient_bits`: of
+    dy's grid, where that is finer than x's and W's.
     """
 
     weight: Parameter
     bias: Parameter
     bits: int
+    gradient_bits: int = field(default=0, kw_only=True)
 
     def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
         grid = quantise(x, self.bits, per_example)
@@ -61,13 +63,14 @@ class Linear:
         x, weight = saved
         peak = peak_of(gradient)
         self.bias.gradient.copy_(exact_sum(gradient, tuple(range(gradient.dim() - 1)), peak))
-        dy = quantise(gradient, self.bits, peak=peak)
+        bits = max(self.bits, self.gradient_bits)
+        dy = quantise(gradient, bits, peak=peak)
         rows = dy.q.reshape(-1, gradient.shape[-1])
-        integers = matmul(rows.T, x.q.reshape(-1, x.q.shape[-1]), self.bits)
+        integers = matmul(rows.T, x.q.reshape(-1, x.q.shape[-1]), bits)
         self.weight.gradient.copy_(rescale(integers, dy.step, x.step))
         if not needs_input:
             return None
-        return rescale(matmul(rows, weight.q, self.bits).view(x.q.shape), dy.step, weight.step)
+        return rescale(matmul(rows, weight.q, bits).view(x.q.shape), dy.step, weight.step)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Everything here follows from the description alone, in integers: a node knows a 
 its files and whether its arithmetic can be exact before it touches the data. No numpy, no torch.
 """
 
-from deepblock.spec.bounds import MAX_SPLIT_BYTES, check_bounds
+from deepblock.spec.bounds import LOSS_BITS, MAX_SPLIT_BYTES, check_bounds
 from deepblock.spec.cost import (
     batch_numbers,
     forward_macs,
@@ -38,6 +38,7 @@ from deepblock.spec.task import RATE_ONE, SpecError, TaskSpec
 
 __all__ = [
     "GELU",
+    "LOSS_BITS",
     "MAX_SPLIT_BYTES",
     "RATE_ONE",
     "Attention",

@@ -16,7 +16,7 @@ from torch import Tensor
 from deepblock import spec as specification
 from deepblock.exact.layers import Parameter, Saved
 from deepblock.spec import Shape, TaskSpec
-from deepblock.training.registry import build
+from deepblock.training.registry import build_network
 
 
 class Network:
@@ -28,7 +28,7 @@ class Network:
         self.gradient = torch.zeros_like(self.weights)
         values, gradients = split(self.weights, self._shapes), split(self.gradient, self._shapes)
         parameters = {name: Parameter(values[name], gradients[name]) for name in self._shapes}
-        self._layers = build(specification.placed(spec), parameters, spec.bits)
+        self._layers = build_network(specification.placed(spec), parameters, spec.bits)
 
     def load(self, parameters: Mapping[str, NDArray[Any]]) -> None:
         """Sets the weights to a model's."""

@@ -1,6 +1,7 @@
 """From what a description names to what computes it: one line for each kind of layer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from deepblock import spec as specification
 from deepblock.exact.attention import Attention
@@ -11,7 +12,15 @@ from deepblock.exact.norms import GroupNorm, LayerNorm
 from deepblock.exact.pools import AvgPool, GlobalAvgPool
 from deepblock.exact.residual import Chain, Residual
 from deepblock.exact.tokens import Embedding, Positions
-from deepblock.spec import Placed
+from deepblock.spec import LOSS_BITS, Placed
+
+
+def build_network(places: Sequence[Placed], parameters: Mapping[str, Parameter], bits: int) -> Chain:
+    """The layers of a whole network: the last one, if it is a Linear, puts the loss's gradient on a grid of its own."""
+    chain = build(places, parameters, bits)
+    if isinstance(last := chain.layers[-1], Linear):
+        return replace(chain, layers=[*chain.layers[:-1], replace(last, gradient_bits=LOSS_BITS)])
+    return chain
 
 
 def build(places: Sequence[Placed], parameters: Mapping[str, Parameter], bits: int) -> Chain:

@@ -16,17 +16,17 @@ def parameter(value):
     return layers.Parameter(torch.tensor(value), torch.full(value.shape, torch.nan))
 
 
-@given(st.data(), st.integers(1, 5), st.integers(1, 5), st.integers(1, 5), BITS)
-def test_linear(data, examples, features, out, bits):
+@given(st.data(), st.integers(1, 5), st.integers(1, 5), st.integers(1, 5), BITS, st.sampled_from([0, 16]))
+def test_linear(data, examples, features, out, bits, gradient_bits):
     x, w = data.draw(tensors((examples, features))), data.draw(tensors((out, features)))
     b, dy = data.draw(tensors((out,))) + np.float32(0.0), data.draw(tensors((examples, out)))
-    layer = layers.Linear(parameter(w), parameter(b), bits)
+    layer = layers.Linear(parameter(w), parameter(b), bits, gradient_bits)
     y, saved = layer.forward(torch.tensor(x), per_example=False)
     dx = layer.backward(torch.tensor(dy), saved, needs_input=True)
     assert_same_bits(y, reference.linear(x, w, b, bits))
     for got, expected in zip(
         (layer.weight.gradient, layer.bias.gradient, dx),
-        reference.linear_backward(x, w, dy, bits),
+        reference.linear_backward(x, w, dy, bits, gradient_bits),
         strict=True,
     ):
         assert_same_bits(got, expected)

@@ -72,9 +72,9 @@ def values(integers: Integers, scale: Fraction) -> Array:
     return result
 
 
-def product(a: Array, b: Array, bits: int) -> Array:
-    """a ⊗ b of [m, k] and [k, n]."""
-    qa, sa = quantise(a, bits)
+def product(a: Array, b: Array, bits: int, bits_a: int = 0) -> Array:
+    """a ⊗ b of [m, k] and [k, n]. `bits_a`: of a's grid, where that is finer."""
+    qa, sa = quantise(a, max(bits, bits_a))
     qb, sb = quantise(b, bits)
     return values(integer_product(qa, qb), sa * sb)
 

@@ -20,10 +20,13 @@ def linear(x: Array, weight: Array, bias: Array, bits: int) -> Array:
     return product(rows, weight.T, bits).reshape(*x.shape[:-1], -1) + bias
 
 
-def linear_backward(x: Array, weight: Array, dy: Array, bits: int) -> tuple[Array, Array, Array]:
+def linear_backward(
+    x: Array, weight: Array, dy: Array, bits: int, gradient_bits: int = 0
+) -> tuple[Array, Array, Array]:
+    """`gradient_bits`: of dy's grid, where that is finer."""
     rows, d_rows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-    dx = product(d_rows, weight, bits).reshape(x.shape)
-    return product(d_rows.T, rows, bits), exact_sum(d_rows), dx
+    dx = product(d_rows, weight, bits, gradient_bits).reshape(x.shape)
+    return product(d_rows.T, rows, bits, gradient_bits), exact_sum(d_rows), dx
 
 
 def conv2d(x: Array, weight: Array, bias: Array, stride: int, padding: int, bits: int) -> Array:
