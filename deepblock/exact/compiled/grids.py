@@ -27,10 +27,7 @@ def _peaks(index: int, members: int, x: Array, found: Array) -> None:
 def peak(members: int, x: Array) -> float:
     """max|x|; Inf or NaN if there is one in x."""
     found = np.zeros(members, np.int32)
-    if members == 1:
-        _peaks(0, 1, x, found)
-    else:
-        together(members, _peaks, (x, found))
+    together(members, _peaks, (x, found))
     found[0] = found.max()
     return np.float64(found.view(np.float32)[0])
 
@@ -48,10 +45,7 @@ def _rounded(index: int, members: int, x: Array, q: Array, scale: np.float32, li
 @kernel("void(int64, float32[::1], float32[::1], float64, float64)")
 def quantise(members: int, x: Array, q: Array, scale: float, limit: float) -> None:
     """q = clamp(round_half_even(x · scale), ±limit)."""
-    if members == 1:
-        _rounded(0, 1, x, q, np.float32(scale), np.float32(limit))
-    else:
-        together(members, _rounded, (x, q, np.float32(scale), np.float32(limit)))
+    together(members, _rounded, (x, q, np.float32(scale), np.float32(limit)))
 
 
 @part
@@ -68,7 +62,4 @@ def _digits(index: int, members: int, q: Array, high: Array, low: Array, base: n
 @kernel("void(int64, float32[::1], float32[::1], float32[::1], int64)")
 def digits(members: int, q: Array, high: Array, low: Array, base: int) -> None:
     """q = high · base + low, of integers with |low| ≤ base / 2; `base`: a power of two."""
-    if members == 1:
-        _digits(0, 1, q, high, low, np.float32(base))
-    else:
-        together(members, _digits, (q, high, low, np.float32(base)))
+    together(members, _digits, (q, high, low, np.float32(base)))

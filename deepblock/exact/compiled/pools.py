@@ -85,10 +85,7 @@ def _pooled(index: int, members: int, x: Array, y: Array, chosen: Array, channel
 @kernel("void(int64, float32[:, ::1], float32[:, ::1], uint8[:, ::1], int64)")
 def forward(members: int, x: Array, y: Array, chosen: Array, channels: int) -> None:
     """y = max(0, the largest of each square), and which of the four it is."""
-    if members == 1:
-        _pooled(0, 1, x, y, chosen, channels)
-    else:
-        together(members, _pooled, (x, y, chosen, channels))
+    together(members, _pooled, (x, y, chosen, channels))
 
 
 @part
@@ -117,7 +114,4 @@ def _placed(index: int, members: int, dy: Array, chosen: Array, dx: Array, chann
 @kernel("void(int64, float32[:, ::1], uint8[:, ::1], float32[:, ::1], int64)")
 def backward(members: int, dy: Array, chosen: Array, dx: Array, channels: int) -> None:
     """dx: dy at the chosen places, +0 elsewhere."""
-    if members == 1:
-        _placed(0, 1, dy, chosen, dx, channels)
-    else:
-        together(members, _placed, (dy, chosen, dx, channels))
+    together(members, _placed, (dy, chosen, dx, channels))

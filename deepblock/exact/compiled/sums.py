@@ -38,10 +38,7 @@ def _plus(index: int, members: int, integers: Array, step: np.float32, tile: Arr
 def rescale(members: int, integers: Array, step: float, bias: Array) -> None:
     """integers · step + bias in place, in float32, which is exact but for the addition."""
     tile = tiled(bias)
-    if members == 1:
-        _plus(0, 1, integers, np.float32(step), tile)
-    else:
-        together(members, _plus, (integers, np.float32(step), tile))
+    together(members, _plus, (integers, np.float32(step), tile))
 
 
 @part
@@ -58,10 +55,7 @@ def _rounded_plus(index: int, members: int, integers: Array, y: Array, step: flo
 def rescale_wide(members: int, integers: Array, y: Array, step: float, bias: Array) -> None:
     """y = f32(integers · step) + bias of integers in float64."""
     tile = tiled(bias)
-    if members == 1:
-        _rounded_plus(0, 1, integers, y, step, tile)
-    else:
-        together(members, _rounded_plus, (integers, y, step, tile))
+    together(members, _rounded_plus, (integers, y, step, tile))
 
 
 @part
@@ -79,10 +73,7 @@ def _column_sums(index: int, members: int, x: Array, scale: np.float32, totals: 
 def column_sums(members: int, x: Array, columns: int, scale: float) -> Array:
     """f32(Σ round_half_even(x · scale) / scale) + 0.0 over rows of so many columns: [columns]."""
     totals = np.zeros((members, max(1, TILE // columns) * columns))
-    if members == 1:
-        _column_sums(0, 1, x, np.float32(scale), totals)
-    else:
-        together(members, _column_sums, (x, np.float32(scale), totals))
+    together(members, _column_sums, (x, np.float32(scale), totals))
     sums = np.zeros(columns)
     for total in totals:
         for start in range(0, len(total), columns):
@@ -116,10 +107,7 @@ def _magnitudes(index: int, members: int, q: Array, found: Array) -> None:
 @kernel("void(int64, float32[::1], float64[:, ::1])")
 def magnitudes(members: int, q: Array, found: Array) -> None:
     """Σ |q| of each column of each of len(found) equal parts of q. No sum may exceed 2^24."""
-    if members == 1:
-        _magnitudes(0, 1, q, found)
-    else:
-        together(members, _magnitudes, (q, found))
+    together(members, _magnitudes, (q, found))
 
 
 @part
@@ -139,10 +127,7 @@ def weighted(
 ) -> None:
     """total = a · of_a + b · of_b + c · of_c, of integers."""
     weights = (of_a, of_b, of_c)
-    if members == 1:
-        _weighted(0, 1, a, b, c, total, weights)
-    else:
-        together(members, _weighted, (a, b, c, total, weights))
+    together(members, _weighted, (a, b, c, total, weights))
 
 
 @part

@@ -36,10 +36,7 @@ def _updated(
 def sgd(members: int, w: Array, v: Array, g: Array, lr: float, mu: float, decay: float) -> None:
     """u = decay·w + g, v = μ·v + u, w = w − lr·v, in place; then w and v settle."""
     rates = np.float32(lr), np.float32(mu), np.float32(decay)
-    if members == 1:
-        _updated(0, 1, w, v, g, rates[0], rates[1], rates[2])
-    else:
-        together(members, _updated, (w, v, g, rates[0], rates[1], rates[2]))
+    together(members, _updated, (w, v, g, rates[0], rates[1], rates[2]))
 
 
 @kernel("void(uint8[:, ::1], int64[::1], float32[::1], float32[:, ::1])")
