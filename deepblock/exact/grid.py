@@ -23,8 +23,9 @@ _LARGEST: Final = 254
 class Grid(NamedTuple):
     """q · step is the tensor as products see it.
 
-    `q`: integers in float32, |q| ≤ 2^(bits−1) − 1. `step`: a power of two (1/s in exact.md): a float; or, where the
-    host should not wait for the device or each example has its own, float64 of shape () or (N, 1, …).
+    `q`: integers in float32, or in float64 if wanted, |q| ≤ 2^(bits−1) − 1. `step`: a power of two (1/s in exact.md):
+    a float; or, where the host should not wait for the device or each example has its own, float64 of shape () or
+    (N, 1, …).
     """
 
     q: Tensor
@@ -42,11 +43,14 @@ def peak_of(x: Tensor) -> float | None:
     return max(x.amax().item(), -x.amin().item()) if x.numel() else 0.0
 
 
-def quantise(x: Tensor, bits: int, per_example: bool = False, peak: float | None = None) -> Grid:
+def quantise(
+    x: Tensor, bits: int, per_example: bool = False, peak: float | None = None, wide: bool = False
+) -> Grid:
     """The grid of a float32 tensor: q = clamp(round_half_even(x · s), ±(2^(bits−1) − 1)), s = 2^(bits−1−e).
 
     e is the exponent of max|x|, so max|x| < 2^e; with `per_example` each x[i] has its own. Where max|x| < 2^-40,
     or where there is a NaN or an Inf, q is all zeros. `bits` ≤ 52. `peak`: `peak_of(x)`, if it is known.
+    `wide`: q is wanted in float64; it need not come so.
 
     x · s is exact, as s is a power of two, except far below ½, which rounds to 0 anyhow. Float32 holds q for any
     `bits`: rounding a float32 to an integer needs no more digits than it has.
@@ -61,8 +65,9 @@ def quantise(x: Tensor, bits: int, per_example: bool = False, peak: float | None
     limit = 2 ** (bits - 1) - 1
     numbers = flat(x)
     if numbers is not None:
-        q = torch.empty_like(x)
-        grids.quantise(members(len(numbers)), numbers, q.numpy().ravel("K"), scale, float(limit))
+        q = torch.empty_like(x, dtype=torch.float64 if wide else torch.float32)
+        kernel = grids.quantise_wide if wide else grids.quantise
+        kernel(members(len(numbers)), numbers, q.numpy().ravel("K"), scale, float(limit))
         return Grid(q, 1.0 / scale)
     q = torch.mul(x, scale).round_()
     if peak * scale >= limit + 0.5:  # else rounding is monotonic, and cannot get beyond the limit

@@ -20,6 +20,7 @@ from deepblock.exact.compiled import pools
 from deepblock.exact.compiled.team import members
 from deepblock.exact.grid import peak_of, quantise
 from deepblock.exact.product import exact_sum, matmul, rescale
+from deepblock.exact.ways import Way, for_matrices
 from deepblock.exact.window import Window
 
 Saved = Any
@@ -54,8 +55,9 @@ class Linear:
     gradient_bits: int = field(default=0, kw_only=True)
 
     def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
-        grid = quantise(x, self.bits, per_example)
-        weight = quantise(self.weight.value, self.bits)
+        wide = for_matrices(self.bits, x.device) is Way.FLOAT64
+        grid = quantise(x, self.bits, per_example, wide=wide)
+        weight = quantise(self.weight.value, self.bits, wide=wide)
         integers = matmul(grid.q.reshape(-1, x.shape[-1]), weight.q.T, self.bits).view(*x.shape[:-1], -1)
         return rescale(integers, grid.step, weight.step, self.bias.value), (grid, weight)
 
@@ -64,7 +66,8 @@ class Linear:
         peak = peak_of(gradient)
         self.bias.gradient.copy_(exact_sum(gradient, tuple(range(gradient.dim() - 1)), peak))
         bits = max(self.bits, self.gradient_bits)
-        dy = quantise(gradient, bits, peak=peak)
+        wide = for_matrices(bits, gradient.device) is Way.FLOAT64
+        dy = quantise(gradient, bits, peak=peak, wide=wide)
         rows = dy.q.reshape(-1, gradient.shape[-1])
         integers = matmul(rows.T, x.q.reshape(-1, x.q.shape[-1]), bits)
         self.weight.gradient.copy_(rescale(integers, dy.step, x.step))

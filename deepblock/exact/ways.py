@@ -143,7 +143,7 @@ def add_up(parts: Iterator[tuple[Tensor, int]]) -> Tensor:
         for (part, _), vector in zip(first, numbers, strict=True)
     ):
         total = torch.empty_like(total, dtype=torch.float64)
-        sums.weighted(members(total.numel()), *numbers, flat(total), *(weight for _, weight in first))
+        sums.weighted(members(total.numel()), *numbers, flat(total), *(float(weight) for _, weight in first))
         others = []
     elif weight != 1:
         total = total.double().mul_(weight)

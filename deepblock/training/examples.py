@@ -30,9 +30,10 @@ class Examples:
         """Inputs (float32) and labels (int64) of the examples with these indices (int64)."""
         numbers = flat(self.inputs)
         if numbers is not None:
+            size = len(numbers) // len(self)
             inputs = torch.empty(len(indices), *self.inputs.shape[1:])
-            rows = numbers.reshape(len(self), -1), inputs.numpy().reshape(len(indices), -1)
-            updates.gather(rows[0], indices.numpy(), self.values.numpy(), rows[1])
+            into = inputs.numpy().reshape(len(indices), size)
+            updates.gather(numbers.reshape(len(self), size), indices.numpy(), self.values.numpy(), into)
             return inputs, self.labels.index_select(0, indices).long()
         bytes_ = self.inputs.index_select(0, indices)
         inputs = self.values.index_select(0, bytes_.flatten().int()).view(bytes_.shape)

@@ -20,19 +20,16 @@ from deepblock.training.registry import build_network
 
 
 class Network:
-    """Forward and backward of a task's layers. `weights` and `gradient`: float32 [parameter count]."""
+    """Forward and backward of a task's layers on `weights`, float32 [parameter count], which are shared; `gradient` is
+    of the same shape."""
 
-    def __init__(self, spec: TaskSpec, device: torch.device) -> None:
-        self._shapes = specification.parameters(spec)
-        self.weights = torch.zeros(specification.parameter_count(spec), device=device)
-        self.gradient = torch.zeros_like(self.weights)
-        values, gradients = split(self.weights, self._shapes), split(self.gradient, self._shapes)
-        parameters = {name: Parameter(values[name], gradients[name]) for name in self._shapes}
+    def __init__(self, spec: TaskSpec, weights: Tensor) -> None:
+        self.weights = weights
+        self.gradient = torch.zeros_like(weights)
+        shapes = specification.parameters(spec)
+        values, gradients = split(weights, shapes), split(self.gradient, shapes)
+        parameters = {name: Parameter(values[name], gradients[name]) for name in shapes}
         self._layers = build_network(specification.placed(spec), parameters, spec.bits)
-
-    def load(self, parameters: Mapping[str, NDArray[Any]]) -> None:
-        """Sets the weights to a model's."""
-        self.weights.copy_(torch.from_numpy(join(parameters, self._shapes)))
 
     def forward(self, x: Tensor, *, per_example: bool) -> tuple[Tensor, Saved]:
         """Logits [N, classes] or [N, tokens, classes] of inputs [N, *input shape], and what `backward` needs.

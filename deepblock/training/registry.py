@@ -42,7 +42,7 @@ def _layer(place: Placed, parameters: Mapping[str, Parameter], bits: int) -> Lay
     own = {_field(name, place): parameters[name] for name in place.parameters}
     match place.layer:
         case specification.Linear():
-            return Linear(**own, bits=bits)
+            return Linear(own["weight"], own["bias"], bits)
         case specification.Conv2d(stride=stride, padding=padding):
             return Conv2d(**own, stride=stride, padding=padding, bits=bits)
         case specification.GroupedConv2d(stride=stride, padding=padding, groups=groups):

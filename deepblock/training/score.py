@@ -7,10 +7,10 @@ import torch
 from deepblock.blockstore import Files
 from deepblock.cid import Cid
 from deepblock.exact.loss import cross_entropy
-from deepblock.spec import TaskSpec, batch_numbers
+from deepblock.spec import TaskSpec, batch_numbers, parameters
 from deepblock.training.examples import load_examples
 from deepblock.training.memory import keep_memory
-from deepblock.training.model import Network
+from deepblock.training.model import Network, join
 from deepblock.training.state import load_model
 from deepblock.types import Score
 
@@ -32,8 +32,8 @@ def score(
     """
     keep_memory()
     at = torch.device(device)
-    network = Network(spec, at)
-    network.load(load_model(spec, files, model))
+    weights = join(load_model(spec, files, model), parameters(spec))
+    network = Network(spec, torch.from_numpy(weights).to(at))
     examples = load_examples(spec, files, spec.heldout, spec.n_heldout, at)
     loss, correct = 0, 0
     with torch.inference_mode():

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from deepblock import streams
 from deepblock.blockstore import Files
@@ -39,7 +40,7 @@ class Trainer:
         self._spec = spec
         self._seed = work.seed
         self._device = device
-        self._network = Network(spec, device)
+        self._network: Network | None = None
         self._examples = load_examples(spec, files, spec.train, spec.n_train, device)
         self._rates = [as_float32(learning_rate(spec, step)) for step in range(spec.steps)]
         self._momentum = as_float32(spec.momentum)
@@ -47,14 +48,19 @@ class Trainer:
 
     def step(self, state: State, step: int) -> None:
         """Step g of the session (0 … K·m − 1), in place on the weights and momentum of `state`."""
-        network = self._network
-        network.weights.copy_(state.weights)
+        network = self._on(state.weights)
         indices = streams.batch(self._seed, step, self._spec.batch, self._spec.n_train)
         inputs, labels = self._examples.take(torch.from_numpy(indices).to(self._device))
         logits, tape = network.forward(inputs, per_example=False)
         network.backward(cross_entropy_gradient(logits, labels), tape)
         lr = self._rates[step % self._spec.steps]
         sgd_(state.weights, state.momentum, network.gradient, lr, self._momentum, self._decay)
+
+    def _on(self, weights: Tensor) -> Network:
+        """The network on these weights, in which the update will be seen."""
+        if self._network is None or self._network.weights is not weights:
+            self._network = Network(self._spec, weights)
+        return self._network
 
 
 def run_segments(

@@ -6,13 +6,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepblock.exact import grid
+from deepblock.exact import elementwise, grid, layers, product, ways
 from deepblock.exact.compiled import kernel, team
+from deepblock.exact.ways import InexactError
+from deepblock.training.examples import Examples
 
 from .exact_numbers import assert_same_bits, tensors
 
 pytestmark = pytest.mark.skipif(not kernel.ON, reason="kernels are off")
 
+PLANES = st.tuples(*[st.integers(1, 4)] * 4)
+STEPS = st.tuples(st.integers(-54, 60), st.integers(-54, 60))
+ORDERS = st.sampled_from([torch.contiguous_format, torch.channels_last, "gaps"])
 WORST = st.sampled_from([None, np.nan, -np.nan, np.inf, -np.inf])
 
 
@@ -51,8 +56,7 @@ def planes(draw):
     worst = draw(WORST)
     if worst is not None and x.size:
         x.reshape(-1)[draw(st.integers(0, x.size - 1))] = worst
-    orders = [torch.contiguous_format, torch.channels_last, "gaps"]
-    return arranged(torch.from_numpy(x), draw(st.sampled_from(orders)))
+    return arranged(torch.from_numpy(x), draw(ORDERS))
 
 
 @given(x=planes(), bits=st.integers(6, 52))
@@ -61,6 +65,116 @@ def test_grids(x, bits):
     assert ours.step == theirs.step
     assert ours.q.stride() == theirs.q.stride()
     assert_same_bits(ours.q, theirs.q)
+    wide = grid.quantise(x, bits, wide=True)
+    assert wide.step == theirs.step
+    assert_same_bits(wide.q.float(), theirs.q)
+
+
+@given(x=planes(), dimensions=st.integers(2, 4))
+def test_sums(x, dimensions):
+    x = x.flatten(dimensions - 1) if dimensions < 4 else x
+    dims = (0, 2, 3) if dimensions == 4 else tuple(range(dimensions - 1))
+    assert_same_bits(*both(lambda: product.exact_sum(x, dims)))
+
+
+@given(data=st.data(), shape=PLANES, order=ORDERS, wide=st.booleans(), flat=st.booleans(), step=STEPS)
+def test_rescaling(data, shape, order, wide, flat, step):
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    integers = arranged(torch.from_numpy(random.integers(-(2**24), 2**24, shape).astype(np.float32)), order)
+    integers = integers.double() * 2.0**28 + integers if wide else integers
+    integers = integers.flatten(1) if flat else integers
+    bias = torch.from_numpy(data.draw(tensors((integers.shape[1],))) + np.float32(0.0))
+    added = data.draw(st.sampled_from([None, bias]))
+    assert_same_bits(*both(lambda: product.rescale(integers.clone(), 2.0 ** step[0], 2.0 ** step[1], added)))
+
+
+@given(data=st.data(), shape=PLANES, size=st.integers(1, 3), order=ORDERS, many_ties=st.booleans())
+def test_relu_and_pooling(data, shape, size, order, many_ties):
+    *outer, rows, columns = shape
+    x = data.draw(tensors((*outer, rows * size, columns * size), largest=127))
+    dy = torch.from_numpy(data.draw(tensors(shape)) + np.float32(0.0))
+    if many_ties:  # among them −0 and ±Inf
+        x = np.where(
+            np.abs(x) > np.median(np.abs(x)),
+            np.copysign(np.float32(np.inf), x),
+            np.copysign(np.float32(0.0), x),
+        )
+    x, dy = arranged(torch.from_numpy(x.astype(np.float32)), order), arranged(dy, data.draw(ORDERS))
+    layer = layers.ReLUMaxPool(size)
+
+    def there_and_back():
+        y, saved = layer.forward(x, per_example=False)
+        return y, layer.backward(dy, saved, needs_input=True)
+
+    for ours, theirs in zip(*both(there_and_back), strict=True):
+        assert_same_bits(ours, theirs)
+
+
+RATES = st.integers(0, 2**32 - 1).map(lambda rate: float(np.float32(rate / 2**32)))
+
+
+@given(data=st.data(), n=st.integers(1, 40), lr=RATES, mu=RATES, decay=st.just(0.0) | RATES)
+def test_update(data, n, lr, mu, decay):
+    w, v = (elementwise.settle_(torch.from_numpy(data.draw(tensors((n,))))) for _ in range(2))
+    g = torch.from_numpy(data.draw(tensors((n,), largest=127)))
+
+    def updated():
+        weights, momentum = w.clone(), v.clone()
+        elementwise.sgd_(weights, momentum, g, lr, mu, decay)
+        return torch.stack([weights, momentum])
+
+    assert_same_bits(*both(updated))
+
+
+@given(data=st.data(), shape=PLANES, bits=st.integers(10, 16), order=ORDERS)
+def test_digits_put_together(data, shape, bits, order):
+    """And on the way, each part alone."""
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    limit = 2 ** (bits - 1) - 1
+    q = arranged(torch.from_numpy(random.integers(-limit, limit + 1, shape).astype(np.float32)), order)
+
+    def taken_apart():
+        parts = ways.factors(q, bits)
+        return ways.add_up((part.part, part.weight) for part in parts), *(part.part for part in parts)
+
+    for ours, theirs in zip(*both(taken_apart), strict=True):
+        assert_same_bits(ours, theirs)
+
+
+@given(
+    data=st.data(),
+    k=st.integers(0, 60),
+    columns=st.integers(1, 5),
+    peak=st.integers(1, 255),
+    by=st.booleans(),
+)
+def test_runs(data, k, columns, peak, by):
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    largest = data.draw(st.integers(1, 2**25 // peak))
+    magnitudes = torch.from_numpy(random.integers(0, largest + 1, (k, columns)).astype(np.float32))
+    magnitudes = arranged(magnitudes, "gaps") if by else magnitudes
+
+    def found():
+        slices = []
+        try:
+            for run in ways.runs(magnitudes, peak):
+                slices.append(run)
+        except InexactError as refusal:
+            return slices, str(refusal)
+        return slices, None
+
+    ours, theirs = both(found)
+    assert ours == theirs
+
+
+@given(data=st.data(), count=st.integers(1, 6), shape=st.sampled_from([(3,), (1, 2, 3)]), n=st.integers(0, 5))
+def test_batches(data, count, shape, n):
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    inputs = torch.from_numpy(random.integers(0, 256, (count, *shape), np.uint8))
+    split = Examples(inputs, torch.arange(count).byte(), torch.from_numpy(data.draw(tensors((256,)))))
+    indices = torch.from_numpy(random.integers(0, count, n))
+    for ours, theirs in zip(*both(lambda: split.take(indices)), strict=True):
+        assert_same_bits(ours, theirs)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -48,6 +48,12 @@ def quantise(members: int, x: Array, q: Array, scale: float, limit: float) -> No
     together(members, _rounded, (x, q, np.float32(scale), np.float32(limit)))
 
 
+@kernel("void(int64, float32[::1], float64[::1], float64, float64)")
+def quantise_wide(members: int, x: Array, q: Array, scale: float, limit: float) -> None:
+    """The same, in float64."""
+    together(members, _rounded, (x, q, np.float32(scale), np.float32(limit)))
+
+
 @part
 def _digits(index: int, members: int, q: Array, high: Array, low: Array, base: np.float32) -> None:
     inverse = np.float32(1.0) / base
