@@ -10,6 +10,7 @@
         ├── InvalidSeal        WrongStateCount RepeatedState TicketMissed
         ├── InvalidBody        WrongBody TooMany BodyTooLarge RepeatedTransaction
         ├── InvalidTransaction WrongTransactionNetwork BadSignature WrongNonce FeeTooLow CannotPay AmountTooLarge
+        │                      NotInForce
         ├── WrongResult
         └── Fraud              a claim about the training that a replay contradicts
 
@@ -21,7 +22,7 @@ from typing import ClassVar
 
 from deepblock.amounts import format_dbk
 from deepblock.cid import Cid
-from deepblock.types import Address, Hash32
+from deepblock.primitives import Address, Hash32
 
 
 class RuleError(Exception):
@@ -173,6 +174,12 @@ class WrongTransactionNetwork(InvalidTransaction):
     found: Cid
     required: Cid
     text = "the transaction is for network {found}, this is {required}"
+
+
+@dataclass(eq=False)
+class NotInForce(InvalidTransaction):
+    kind: str
+    text = "the rules for transactions of kind '{kind}' are not in force"
 
 
 class BadSignature(InvalidTransaction):

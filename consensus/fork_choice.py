@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from consensus.header import Ancestry
 from deepblock.cid import Cid
 from deepblock.codec import U64, U128
-from deepblock.types import Block, Hash32
+from deepblock.primitives import Hash32
+from deepblock.types import Block
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from consensus.params import VERSION, Params
 from consensus.task import may_fall_back, scheduled
 from deepblock.cid import Cid
 from deepblock.codec import cid_of
-from deepblock.types import Hash32, Header
+from deepblock.primitives import Hash32
+from deepblock.types import Header
 
 
 @dataclass(frozen=True, slots=True)

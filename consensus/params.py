@@ -6,8 +6,8 @@ Everything here is committed by the genesis, so two nodes with different paramet
 from dataclasses import dataclass
 
 from deepblock.codec import U16, U32, U64
+from deepblock.primitives import Motes
 from deepblock.spec import TaskSpec, check_bounds, session_macs
-from deepblock.types import Motes
 
 VERSION = 1
 """Of the header; version 1 of the protocol."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from consensus.params import Params
 from consensus.state import Payout, Payouts, State, Supply
-from deepblock.types import Address
+from deepblock.primitives import Address
 
 
 def subsidy(params: Params, height: int) -> int:

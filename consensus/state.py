@@ -15,7 +15,8 @@ from typing import Final, TypeVar
 from consensus.task import TaskState
 from deepblock.cid import Cid
 from deepblock.codec import decode, encode
-from deepblock.types import Account, Address, Motes
+from deepblock.primitives import Address, Motes
+from deepblock.types import Account
 
 Read = Callable[[bytes], bytes | None]
 """A value of the state by its key; None where there is none."""

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from deepblock.types import Hash32
+from deepblock.primitives import Hash32
 
 EMPTY: Final = Hash32(bytes(32))
 _LEAF: Final = b"\x00"

@@ -8,7 +8,8 @@ from consensus.state_tree import EMPTY
 from consensus.task import TaskState, scheduled, specs
 from deepblock.cid import Cid
 from deepblock.codec import cid_of
-from deepblock.types import Address, Block, Body, Header, Result, Score, Seal
+from deepblock.primitives import Address
+from deepblock.types import Block, Body, Header, Result, Score, Seal
 
 
 def genesis(params: Params) -> Block:

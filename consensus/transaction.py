@@ -7,6 +7,7 @@ from consensus.errors import (
     BadSignature,
     CannotPay,
     FeeTooLow,
+    NotInForce,
     WrongNonce,
     WrongTransactionNetwork,
 )
@@ -14,7 +15,17 @@ from consensus.params import Params
 from consensus.state import State
 from deepblock import keys
 from deepblock.cid import Cid
-from deepblock.types import Transaction, signing_bytes
+from deepblock.primitives import Address
+from deepblock.transactions import (
+    CloseTask,
+    FraudProof,
+    FundTask,
+    OpenTask,
+    Payload,
+    Transaction,
+    Transfer,
+    signing_bytes,
+)
 
 
 def check_transaction(params: Params, network: Cid, transaction: Transaction) -> None:
@@ -25,23 +36,44 @@ def check_transaction(params: Params, network: Cid, transaction: Transaction) ->
     required = params.fee_per_byte * transaction.size
     if payload.fee < required:
         raise FeeTooLow(payload.fee, required)
-    if payload.amount + payload.fee >= 2**64:
-        raise AmountTooLarge(payload.amount + payload.fee)
+    if outlay(payload) >= 2**64:
+        raise AmountTooLarge(outlay(payload))
+    if not isinstance(payload, Transfer):
+        raise NotInForce(payload.kind)
     if not keys.verify(payload.sender, transaction.signature, signing_bytes(payload)):
         raise BadSignature
 
 
-def apply_transaction(state: State, transaction: Transaction) -> int:
-    """Moves the money and returns the fee, in motes, which is the block's miner's."""
+def outlay(payload: Payload) -> int:
+    """Motes that leave the sender's account: the fee and what goes elsewhere."""
+    match payload:
+        case Transfer(amount=amount) | FundTask(amount=amount) | OpenTask(escrow=amount):
+            return payload.fee + amount
+    return payload.fee
+
+
+def apply_transaction(params: Params, state: State, height: int, transaction: Transaction) -> int:
+    """What it does in the block at `height`. Returns the fee, in motes, which is the block's miner's. A transaction
+    that is refused has changed nothing."""
     payload = transaction.payload
     address = payload.sender.address
     sender = state.account(address)
     if payload.nonce != sender.nonce:
         raise WrongNonce(payload.nonce, sender.nonce, address)
-    spent = payload.amount + payload.fee
-    if spent > sender.balance:
-        raise CannotPay(address, sender.balance, spent)
-    state.set_account(address, replace(sender, balance=sender.balance - spent, nonce=sender.nonce + 1))
-    receiver = state.account(payload.to)
-    state.set_account(payload.to, replace(receiver, balance=receiver.balance + payload.amount))
+    if outlay(payload) > sender.balance:
+        raise CannotPay(address, sender.balance, outlay(payload))
+    match payload:
+        case OpenTask() | FundTask() | CloseTask() | FraudProof():
+            raise NotInForce(payload.kind)
+    state.set_account(
+        address, replace(sender, balance=sender.balance - outlay(payload), nonce=sender.nonce + 1)
+    )
+    if isinstance(payload, Transfer):
+        deposit(state, payload.to, payload.amount)
     return payload.fee
+
+
+def deposit(state: State, address: Address, amount: int) -> None:
+    """`amount` motes more on an account."""
+    account = state.account(address)
+    state.set_account(address, replace(account, balance=account.balance + amount))

@@ -59,7 +59,9 @@ def apply_block(params: Params, state: State, block: Block, body: Body) -> None:
     header = block.header
     check_body(params, header, body)
     pay_matured(state, header.height)
-    fees = sum(apply_transaction(state, transaction) for transaction in body.transactions)
+    fees = sum(
+        apply_transaction(params, state, header.height, transaction) for transaction in body.transactions
+    )
     reward_miner(params, state, header.height, header.miner, fees)
     spec = specs(params)[header.task]
     task = state.task(header.task)

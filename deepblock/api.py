@@ -10,8 +10,10 @@ from typing import Final, Literal
 
 from deepblock.cid import Cid
 from deepblock.codec import U128
+from deepblock.primitives import Address, Motes
 from deepblock.spec import TaskSpec
-from deepblock.types import Address, Block, Body, Header, Motes, Result, Score, Seal, Transaction
+from deepblock.transactions import Transaction
+from deepblock.types import Block, Body, Header, Result, Score, Seal
 
 DEFAULT_URL: Final = "http://127.0.0.1:8645"
 """Where a node listens unless it is told otherwise."""

@@ -19,7 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from deepblock import api
 from deepblock.cid import DAG_CBOR, Cid, cid_of_block
-from deepblock.types import Address, Transaction
+from deepblock.primitives import Address
+from deepblock.transactions import Transaction
 from deepblock.unixfs import file_cid
 
 T = TypeVar("T")

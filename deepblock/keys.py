@@ -10,7 +10,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from deepblock.disk import write_whole
-from deepblock.types import Address, PublicKey, Signature, Transaction, Transfer, signing_bytes
+from deepblock.primitives import Address, PublicKey, Signature
+from deepblock.transactions import Transaction, Transfer, signing_bytes
 
 _P: Final = 2**255 - 19
 _L: Final = 2**252 + 27742317777372353535851937790883648493

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from consensus.params import Params, check_params
-from deepblock.types import Address
+from deepblock.primitives import Address
 from node.addresses import peer_in
 from node.errors import StartError
 

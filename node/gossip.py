@@ -17,7 +17,8 @@ from consensus.transaction import check_transaction
 from consensus.transition import check_block
 from deepblock.cid import Cid
 from deepblock.codec import Malformed, decode
-from deepblock.types import Block, Transaction
+from deepblock.transactions import Transaction
+from deepblock.types import Block
 from node.messages import topic_of
 from node.p2p.door import Door
 from node.p2p.events import Fault, Gossip, PeerDown, PeerUp, Validator

@@ -20,8 +20,9 @@ from consensus.template import candidate
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
 from deepblock.codec import cid_of, encode
+from deepblock.primitives import Address
 from deepblock.tensors import file_size, model_manifest
-from deepblock.types import Address, Block, Body, Seal
+from deepblock.types import Block, Body, Seal
 from node.chain import Chain
 from node.fetch import Fetcher, NotAvailable
 from node.jobs.dispatcher import Jobs
@@ -111,7 +112,7 @@ class Miner:
     def _begin(self) -> SessionRecord:
         """Fixes header and body: after this, the result is determined."""
         below = self._chain.ancestry(self._chain.head.id)
-        body = Body(self._mempool.choose(self._chain.state()))
+        body = Body(self._mempool.choose(self._chain.state(), self._chain.head.height + 1))
         self._nonce += 1
         chain, address, now = self._chain, self._status.address, int(self._clock())
         task = self._task(below, now)

@@ -20,7 +20,8 @@ from consensus.state import Delta
 from consensus.transition import apply_block, check_block, check_chained
 from deepblock.cid import Cid
 from deepblock.codec import Malformed, decode, encode
-from deepblock.types import Block, Body, Transaction
+from deepblock.transactions import Transaction
+from deepblock.types import Block, Body
 from node.auditor import Auditor
 from node.chain import Chain
 from node.fetch import Fetcher, NotAvailable
@@ -188,7 +189,9 @@ class Pipeline:
             self._alarm_if_too_deep(block.id)
             return []
         undone = self._transactions(switch.undo[::-1])
-        self._mempool.follow(undone, self._transactions(switch.apply), self._chain.state())
+        self._mempool.follow(
+            undone, self._transactions(switch.apply), self._chain.state(), self._chain.head.height + 1
+        )
         returned = [transaction for transaction in undone if self._mempool.get(transaction.id)]
         if switch.undo:
             log.warning(
@@ -227,8 +230,8 @@ class Pipeline:
     def receive_transaction(self, transaction: Transaction, way: str) -> None:
         """Into the pool. Raises RuleError."""
         try:
-            self._mempool.add(transaction, self._chain.state())
+            self._mempool.add(transaction, self._chain.state(), self._chain.head.height + 1)
         except RuleError as error:
             log.debug("transaction_refused", id=str(transaction.id), way=way, reason=str(error))
             raise
-        log.info("transaction", id=str(transaction.id), way=way, amount=transaction.payload.amount)
+        log.info("transaction", id=str(transaction.id), way=way, kind=transaction.payload.kind)

@@ -15,8 +15,10 @@ from deepblock.blockstore import Blockstore
 from deepblock.cid import RAW, Cid, cid_of_block
 from deepblock.data import embedded
 from deepblock.keys import Wallet
+from deepblock.primitives import DBK, Address, Hash32
 from deepblock.spec import Flatten, Linear, ReLU, TaskSpec
-from deepblock.types import DBK, Address, Block, Body, Hash32, Result, Score, Seal, Transaction, Transfer
+from deepblock.transactions import Transaction, Transfer
+from deepblock.types import Block, Body, Result, Score, Seal
 from deepblock.unixfs import file_cid
 from node.chain import Chain
 from node.mempool import Mempool
@@ -89,7 +91,7 @@ class SubmittingPipeline:
         self._chain, self._mempool = chain, mempool
 
     async def submit_transaction(self, transaction: Transaction, way: str) -> None:
-        self._mempool.add(transaction, self._chain.state())
+        self._mempool.add(transaction, self._chain.state(), self._chain.head.height + 1)
 
 
 @dataclass
@@ -140,7 +142,7 @@ class Parts:
         state = self.chain.state(block.header.parent)
         apply_block(self.params, state, block, body)
         self.chain.commit(block, body, state.delta())
-        self.mempool.follow((), body.transactions, self.chain.state())
+        self.mempool.follow((), body.transactions, self.chain.state(), self.chain.head.height + 1)
         return block
 
     def transfer(self, to: Address, amount: int, nonce: int = 0, fee: int = 10_000) -> Transaction:

@@ -13,7 +13,8 @@ from deepblock.client import Client
 from deepblock.commands.chain import parse_address
 from deepblock.commands.context import WALLET, CommandError, Context, progress
 from deepblock.keys import Wallet
-from deepblock.types import Address, Motes, PublicKey, Transaction, Transfer
+from deepblock.primitives import Address, Motes, PublicKey
+from deepblock.transactions import Transaction, Transfer
 
 POLL: Final = 0.5
 """Seconds between two looks whether a transaction is in a block."""

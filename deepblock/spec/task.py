@@ -5,8 +5,8 @@ from typing import Final
 
 from deepblock.cid import Cid
 from deepblock.codec import U8, U32
+from deepblock.primitives import Hash32
 from deepblock.spec.layers import Layer
-from deepblock.types import Hash32
 
 RATE_ONE: Final = 1 << 32
 """What 1.0 is as a rate: real-valued parameters are integers / 2^32."""

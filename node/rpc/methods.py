@@ -16,9 +16,11 @@ from deepblock import api
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
 from deepblock.codec import U64
+from deepblock.primitives import Address
 from deepblock.spec import heldout_labels, parameter_count, session_macs
 from deepblock.tensors import file_size, model_manifest
-from deepblock.types import Address, Block, Score, Transaction
+from deepblock.transactions import Transaction
+from deepblock.types import Block, Score
 from node.chain import Chain
 from node.mempool import Mempool
 from node.rpc.registry import NotFound, method

@@ -11,7 +11,8 @@ from consensus.transition import apply_block
 from deepblock.cid import RAW, Cid, cid_of_block
 from deepblock.keys import Wallet
 from deepblock.spec import session_macs
-from deepblock.types import Block, Body, Header, Score, Seal, Transaction, Transfer
+from deepblock.transactions import Transaction, Transfer
+from deepblock.types import Block, Body, Header, Score, Seal
 from node.chain import Chain
 
 MINER = Wallet(sha256(b"miner").digest())

@@ -22,8 +22,9 @@ from consensus.transition import apply_block
 from deepblock import codec
 from deepblock.cid import RAW, Cid, cid_of_block
 from deepblock.client import Client
+from deepblock.primitives import Address
 from deepblock.spec import session_macs
-from deepblock.types import Address, Block, Body, Header, Score, Seal
+from deepblock.types import Block, Body, Header, Score, Seal
 from node.chain import Chain
 from node.messages import HEADERS, STATUS, WANT, Locate, Pieces, Status, Want, topic_of
 from node.messages import Chain as Shown

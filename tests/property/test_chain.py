@@ -19,7 +19,8 @@ from consensus.transaction import apply_transaction
 from consensus.transition import apply_block
 from deepblock.cid import Cid
 from deepblock.codec import decode
-from deepblock.types import Account, Block, Body, Transaction
+from deepblock.transactions import Transaction
+from deepblock.types import Account, Block, Body
 from node.chain import Chain
 from node.mempool import Mempool
 from node.storage import schema
@@ -66,7 +67,7 @@ class Chains(RuleBasedStateMachine):
                 wallet, WALLETS[receiver].address, amount, nonce, network=self.chain.network
             )
             try:
-                self.pool.add(transaction, state)
+                self.pool.add(transaction, state, self.chain.head.height + 1)
             except InvalidTransaction:
                 assert transaction not in self.pool.pending()
             else:
@@ -74,7 +75,7 @@ class Chains(RuleBasedStateMachine):
 
     @rule(miner=WHO, seconds=st.integers(1, 30))
     def a_block_on_the_head(self, miner: int, seconds: int) -> None:
-        chosen = self.pool.choose(self.chain.state())
+        chosen = self.pool.choose(self.chain.state(), self.chain.head.height + 1)
         self.commit(*self.made(self.chain.head.id, chosen, miner, seconds))
 
     @rule(miner=WHO, seconds=st.integers(-30, 10), back=st.integers(0, 6), data=st.data())
@@ -158,7 +159,7 @@ class Chains(RuleBasedStateMachine):
     def what_waits_could_be_in_the_next_block(self) -> None:
         state = self.chain.state()
         for transaction in self.pool.pending():
-            apply_transaction(state, transaction)
+            apply_transaction(SMALL, state, self.chain.head.height + 1, transaction)
             assert self.chain.locate(transaction.id) is None
 
     # --- how -------------------------------------------------------------------------------------------------
@@ -171,7 +172,7 @@ class Chains(RuleBasedStateMachine):
         wanted = data.draw(st.sets(st.sampled_from(sorted(known)), max_size=3)) if known else set()
         for transaction in sorted((known[cid] for cid in wanted), key=lambda t: t.payload.nonce):
             try:
-                apply_transaction(state, transaction)
+                apply_transaction(SMALL, state, self.chain.head.height + 1, transaction)
             except InvalidTransaction:
                 continue
             fitting.append(transaction)
@@ -205,7 +206,7 @@ class Chains(RuleBasedStateMachine):
         assert list(switch.apply) == [cid for cid in theirs if cid not in ours]
         back = [transaction for cid in undone for transaction in self.blocks[cid][1].transactions]
         gone = [transaction for cid in switch.apply for transaction in self.blocks[cid][1].transactions]
-        self.pool.follow(back, gone, self.chain.state())
+        self.pool.follow(back, gone, self.chain.state(), self.chain.head.height + 1)
         self.undone_transfers_wait_again(back, {transaction.id for transaction in gone})
 
     def undone_transfers_wait_again(self, back: list[Transaction], gone: set[Cid]) -> None:
@@ -213,7 +214,7 @@ class Chains(RuleBasedStateMachine):
         state = self.chain.state()
         for transaction in back:
             try:
-                apply_transaction(state, transaction)
+                apply_transaction(SMALL, state, self.chain.head.height + 1, transaction)
             except InvalidTransaction:
                 continue
             assert transaction.id not in gone

@@ -10,7 +10,9 @@ from consensus.errors import CannotPay, InvalidTransaction, WrongNonce
 from consensus.rewards import miners_half, pay_matured, reward_miner
 from consensus.state import Payouts, State
 from consensus.transaction import apply_transaction
-from deepblock.types import Account, Address, PublicKey, Signature, Transaction, Transfer
+from deepblock.primitives import Address, PublicKey, Signature
+from deepblock.transactions import Transaction, Transfer
+from deepblock.types import Account
 from tests.unit.consensus.parts import NETWORK, PARAMS
 
 KEYS = [PublicKey(bytes([number]) * 32) for number in range(4)]
@@ -57,7 +59,7 @@ def test_balances_are_those_of_a_plain_account_book(blocks):
             elif amount + fee > book[sender]:
                 expected = CannotPay
             else:
-                assert apply_transaction(state, transaction) == fee
+                assert apply_transaction(PARAMS, state, 1, transaction) == fee
                 book[sender] -= amount + fee
                 book[receiver] += amount
                 nonces[sender] += 1
@@ -65,7 +67,7 @@ def test_balances_are_those_of_a_plain_account_book(blocks):
                 continue
             before = state.delta()
             with pytest.raises(expected):
-                apply_transaction(state, transaction)
+                apply_transaction(PARAMS, state, 1, transaction)
             assert state.delta() == before
         reward_miner(params, state, height, ADDRESSES[miner], fees)
         due.setdefault(height + params.maturity, []).append((miner, miners_half(params, height) + fees))
@@ -86,7 +88,7 @@ def test_a_transfer_moves_money_and_burns_none(balances, transfers):
     for sender, receiver, amount, fee, _ in transfers:
         nonce = state.account(ADDRESSES[sender]).nonce
         try:
-            fees += apply_transaction(state, unsigned(sender, receiver, amount, fee, nonce))
+            fees += apply_transaction(PARAMS, state, 1, unsigned(sender, receiver, amount, fee, nonce))
         except InvalidTransaction:
             continue
     assert total(state) + fees == sum(balances)
@@ -117,7 +119,7 @@ def test_a_delta_leads_there_and_back(transfers, balance):
     for sender, receiver, amount, fee, _ in transfers:
         nonce = state.account(ADDRESSES[sender]).nonce
         try:
-            apply_transaction(state, unsigned(sender, receiver, amount, fee, nonce))
+            apply_transaction(PARAMS, state, 1, unsigned(sender, receiver, amount, fee, nonce))
         except InvalidTransaction:
             continue
     delta = state.delta()

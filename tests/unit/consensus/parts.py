@@ -12,8 +12,10 @@ from consensus.template import candidate, genesis, genesis_state
 from deepblock.cid import RAW, Cid, cid_of_block
 from deepblock.codec import cid_of
 from deepblock.keys import Wallet
+from deepblock.primitives import Address, Hash32
 from deepblock.spec import Linear, TaskSpec, session_macs
-from deepblock.types import Address, Body, Hash32, Header, Score, Seal, Transaction, Transfer
+from deepblock.transactions import Transaction, Transfer
+from deepblock.types import Body, Header, Score, Seal
 
 
 def named(text: str) -> Cid:

@@ -7,7 +7,8 @@ import pytest
 from consensus.body import check_body
 from consensus.errors import BadSignature, BodyTooLarge, RepeatedTransaction, TooMany, WrongBody
 from deepblock.codec import encode
-from deepblock.types import Body, Share, Signature
+from deepblock.primitives import Signature
+from deepblock.types import Body, Share
 from tests.unit.consensus.parts import ALICE, BOB, PARAMS, ancestry, header_on, named, seal_of, transfer
 
 

@@ -16,7 +16,7 @@ from consensus.errors import (
     NotYet,
     RuleError,
 )
-from deepblock.types import DBK
+from deepblock.primitives import DBK
 from tests.unit.consensus.parts import named
 
 ALL = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, RuleError)]

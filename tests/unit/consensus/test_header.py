@@ -16,7 +16,7 @@ from consensus.errors import (
     WrongVersion,
 )
 from consensus.header import check_header, median_time, required_difficulty
-from deepblock.types import Hash32
+from deepblock.primitives import Hash32
 from tests.unit.consensus.parts import (
     FIRST,
     FLOOR,

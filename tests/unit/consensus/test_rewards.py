@@ -6,7 +6,8 @@ import pytest
 
 from consensus.rewards import miners_half, pay_matured, reward_miner, subsidy
 from consensus.state import Payout
-from deepblock.types import DBK, Account
+from deepblock.primitives import DBK
+from deepblock.types import Account
 from tests.unit.consensus.parts import ALICE, BOB, PARAMS, empty_state
 
 

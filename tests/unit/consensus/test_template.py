@@ -7,7 +7,8 @@ import pytest
 from consensus.header import check_header
 from consensus.template import candidate, genesis
 from deepblock.codec import cid_of
-from deepblock.types import Body, Hash32
+from deepblock.primitives import Hash32
+from deepblock.types import Body
 from node.config import load_params
 from tests.unit.consensus.parts import FIRST, FLOOR, NETWORK, NOBODY, PARAMS, SECOND, ancestry, empty_state
 

@@ -9,18 +9,23 @@ from consensus.errors import (
     BadSignature,
     CannotPay,
     FeeTooLow,
+    NotInForce,
     WrongNonce,
     WrongTransactionNetwork,
 )
 from consensus.transaction import apply_transaction, check_transaction
-from deepblock.types import Account, Signature
+from deepblock.primitives import Signature
+from deepblock.transactions import CloseTask, FraudProof, FundTask, OpenTask
+from deepblock.types import Account
 from tests.unit.consensus.parts import (
     ALICE,
     BOB,
     CAROL,
+    FIRST,
     NETWORK,
     NOBODY,
     PARAMS,
+    SPEC,
     empty_state,
     named,
     transfer,
@@ -79,7 +84,7 @@ def test_the_signature_is_the_senders_over_all_of_it():
 
 def test_money_moves_and_the_nonce_counts():
     state = state_with(20_000, nonce=4)
-    assert apply_transaction(state, transfer(ALICE, BOB.address, 7_000, nonce=4)) == 10_000
+    assert apply_transaction(PARAMS, state, 1, transfer(ALICE, BOB.address, 7_000, nonce=4)) == 10_000
     assert state.account(ALICE.address) == Account(3_000, 5)
     assert state.account(BOB.address) == Account(7_000, 0)
 
@@ -87,29 +92,31 @@ def test_money_moves_and_the_nonce_counts():
 def test_the_receivers_own_account_is_kept():
     state = state_with(20_000)
     state.set_account(BOB.address, Account(1, 8))
-    apply_transaction(state, transfer(ALICE, BOB.address, 7_000))
+    apply_transaction(PARAMS, state, 1, transfer(ALICE, BOB.address, 7_000))
     assert state.account(BOB.address) == Account(7_001, 8)
 
 
 def test_to_oneself_only_the_fee_goes():
     state = state_with(20_000)
-    apply_transaction(state, transfer(ALICE, ALICE.address, 7_000))
+    apply_transaction(PARAMS, state, 1, transfer(ALICE, ALICE.address, 7_000))
     assert state.account(ALICE.address) == Account(10_000, 1)
 
 
 @pytest.mark.parametrize("nonce", [3, 5, 0, 2**64 - 1])
 def test_each_nonce_once_and_in_order(nonce):
     with pytest.raises(WrongNonce) as caught:
-        apply_transaction(state_with(20_000, nonce=4), transfer(ALICE, BOB.address, 1, nonce=nonce))
+        apply_transaction(
+            PARAMS, state_with(20_000, nonce=4), 1, transfer(ALICE, BOB.address, 1, nonce=nonce)
+        )
     assert (caught.value.found, caught.value.required, caught.value.sender) == (nonce, 4, ALICE.address)
 
 
 def test_the_last_mote_can_be_spent_and_no_more():
     state = state_with(10_001)
-    apply_transaction(state, transfer(ALICE, BOB.address, 1))
+    apply_transaction(PARAMS, state, 1, transfer(ALICE, BOB.address, 1))
     assert state.account(ALICE.address).balance == 0
     with pytest.raises(CannotPay) as caught:
-        apply_transaction(state_with(10_001), transfer(ALICE, BOB.address, 2))
+        apply_transaction(PARAMS, state_with(10_001), 1, transfer(ALICE, BOB.address, 2))
     assert (caught.value.sender, caught.value.balance, caught.value.required) == (
         ALICE.address,
         10_001,
@@ -119,7 +126,7 @@ def test_the_last_mote_can_be_spent_and_no_more():
 
 def test_who_has_nothing_cannot_even_pay_the_fee():
     with pytest.raises(CannotPay):
-        apply_transaction(empty_state(), transfer(ALICE, BOB.address, 0))
+        apply_transaction(PARAMS, empty_state(), 1, transfer(ALICE, BOB.address, 0))
 
 
 def test_a_refused_transaction_changes_nothing():
@@ -127,5 +134,24 @@ def test_a_refused_transaction_changes_nothing():
     before = state.delta()
     for transaction in (transfer(ALICE, NOBODY, 1), transfer(ALICE, NOBODY, 1, nonce=1)):
         with pytest.raises((CannotPay, WrongNonce)):
-            apply_transaction(state, transaction)
+            apply_transaction(PARAMS, state, 1, transaction)
     assert state.delta() == before
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        OpenTask(NETWORK, ALICE.key, 0, 10_000, SPEC, 1, 16, None),
+        FundTask(NETWORK, ALICE.key, 0, 10_000, FIRST, 1),
+        CloseTask(NETWORK, ALICE.key, 0, 10_000, FIRST),
+        FraudProof(NETWORK, ALICE.key, 0, 10_000, FIRST, 1, 1),
+    ],
+    ids=lambda payload: payload.kind,
+)
+def test_what_has_no_rules_is_refused(payload):
+    transaction, state = ALICE.sign(payload), state_with(100_000)
+    with pytest.raises(NotInForce, match=payload.kind):
+        check_transaction(PARAMS, NETWORK, transaction)
+    with pytest.raises(NotInForce, match=payload.kind):
+        apply_transaction(PARAMS, state, 1, transaction)
+    assert state.account(ALICE.address) == Account(100_000, 0)

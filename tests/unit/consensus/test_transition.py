@@ -22,7 +22,8 @@ from consensus.seal import GATE_FAILED, GATE_PASSED, limit
 from consensus.state import Payout, Payouts
 from consensus.task import TaskState
 from consensus.transition import apply_block, check_block, check_chained
-from deepblock.types import DBK, Account, Block, Body, Result, Score
+from deepblock.primitives import DBK
+from deepblock.types import Account, Block, Body, Result, Score
 from tests.unit.consensus.parts import (
     ALICE,
     BOB,

@@ -24,7 +24,7 @@ from deepblock.client import (
 )
 from deepblock.codec import cid_of
 from deepblock.keys import Wallet
-from deepblock.types import DBK
+from deepblock.primitives import DBK
 from node.peers import Row
 from tests.rpc_parts import DIGITS, Parts, named, serving
 

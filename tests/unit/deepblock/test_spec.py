@@ -6,6 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from deepblock.cid import RAW, cid_of_block
 from deepblock.codec import Malformed, decode, encode
+from deepblock.primitives import Hash32
 from deepblock.spec import (
     GELU,
     RATE_ONE,
@@ -37,7 +38,6 @@ from deepblock.spec import (
     session_macs,
     step_bytes,
 )
-from deepblock.types import Hash32
 
 CNN = TaskSpec(
     name="fashion",

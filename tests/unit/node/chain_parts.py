@@ -7,7 +7,9 @@ from consensus.params import Params
 from consensus.template import candidate
 from consensus.transition import apply_block
 from deepblock.cid import Cid
-from deepblock.types import Address, Block, Body, Result, Score, Seal, Transaction
+from deepblock.primitives import Address
+from deepblock.transactions import Transaction
+from deepblock.types import Block, Body, Result, Score, Seal
 from node.chain import Chain
 from node.storage.database import Database
 from tests.unit.consensus.parts import ALICE, PARAMS, named

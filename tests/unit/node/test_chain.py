@@ -10,7 +10,8 @@ from consensus.state_tree import EMPTY, update
 from consensus.template import genesis
 from consensus.transition import apply_block
 from deepblock.codec import encode
-from deepblock.types import DBK, Body
+from deepblock.primitives import DBK
+from deepblock.types import Body
 from node.chain import Chain
 from node.errors import StartError
 from node.storage import schema

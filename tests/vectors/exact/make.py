@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from deepblock.data import pack_split
+from deepblock.primitives import Hash32
 from deepblock.spec import (
     GELU,
     RATE_ONE,
@@ -32,7 +33,6 @@ from deepblock.spec import (
     TaskSpec,
     check_bounds,
 )
-from deepblock.types import Hash32
 from deepblock.unixfs import file_cid
 from tests.vectors.exact.session import FOLDER, run
 

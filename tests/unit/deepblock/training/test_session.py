@@ -12,6 +12,7 @@ from deepblock.blockstore import Blockstore, Missing
 from deepblock.cid import Cid
 from deepblock.codec import Malformed
 from deepblock.exact import reference
+from deepblock.primitives import Hash32
 from deepblock.spec import (
     GELU,
     RATE_ONE,
@@ -41,7 +42,7 @@ from deepblock.training.score import score
 from deepblock.training.session import run_session
 from deepblock.training.state import Work
 from deepblock.training.step import Cancelled, as_float32, learning_rate
-from deepblock.types import Hash32, Score
+from deepblock.types import Score
 from tests import reference_network
 
 SEED = bytes(range(32))
