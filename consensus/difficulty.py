@@ -7,10 +7,16 @@ approximation of 2^x that Bitcoin Cash published as aserti3-2d.
 from typing import Final
 
 from consensus.params import Params
-from deepblock.spec import session_macs
+from deepblock.spec import TaskSpec, session_macs
 
 FRACTION_BITS: Final = 16
 _LARGEST: Final = 2**128 - 1
+
+
+def cost(params: Params, spec: TaskSpec) -> int:
+    """c: the MACs that a session counts, in its ticket as in its task's turn. At most those of base task 0, which the
+    least difficulty fits: so no task is too large for it, and what is dearer wins no more for it."""
+    return min(session_macs(spec), session_macs(params.base_tasks[0]))
 
 
 def floor(params: Params) -> int:

@@ -3,14 +3,17 @@
     RuleError
     ├── NotYet                 nobody is to blame; try again later
     │   ├── ParentUnknown
+    │   ├── TaskUnknown
     │   └── FromTheFuture
     └── Invalid                will never be valid; whoever sent it is to blame
         ├── InvalidHeader      WrongVersion WrongNetwork WrongHeight WrongStateRoot TooEarly WrongDifficulty
         │                      TaskNotScheduled
         ├── InvalidSeal        WrongStateCount RepeatedState TicketMissed
         ├── InvalidBody        WrongBody TooMany BodyTooLarge RepeatedTransaction
+        │                      RepeatedSignal NotPending
         ├── InvalidTransaction WrongTransactionNetwork BadSignature WrongNonce FeeTooLow CannotPay AmountTooLarge
-        │                      NotInForce
+        │                      NotInForce SpecTooLarge SpecRefused TaskTooExpensive NoPay EscrowTooLow
+        │                      TaskExists TooManyTasks TaskNotOpen NotTheSponsor
         ├── WrongResult
         └── Fraud              a claim about the training that a replay contradicts
 
@@ -56,6 +59,12 @@ class FromTheFuture(NotYet):
     now: int
     limit: int
     text = "timestamp {timestamp} is more than {limit} s ahead of this clock ({now})"
+
+
+@dataclass(eq=False)
+class TaskUnknown(NotYet):
+    task: Cid
+    text = "task {task} is not known here: it may have been opened in a block that has not come yet"
 
 
 class InvalidHeader(Invalid):
@@ -165,6 +174,18 @@ class RepeatedTransaction(InvalidBody):
     text = "transaction {transaction} occurs twice"
 
 
+@dataclass(eq=False)
+class RepeatedSignal(InvalidBody):
+    task: Cid
+    text = "task {task} is signalled twice"
+
+
+@dataclass(eq=False)
+class NotPending(InvalidBody):
+    task: Cid
+    text = "task {task} is signalled, but does not wait for signals"
+
+
 class InvalidTransaction(Invalid):
     """The transaction cannot be applied to this state."""
 
@@ -216,6 +237,65 @@ class CannotPay(InvalidTransaction):
     required: int
     amounts = frozenset({"balance", "required"})
     text = "{sender} can spend {balance} DBK, the transaction needs {required} DBK"
+
+
+@dataclass(eq=False)
+class SpecTooLarge(InvalidTransaction):
+    found: int
+    limit: int
+    text = "a description of {found} bytes, at most {limit}"
+
+
+@dataclass(eq=False)
+class SpecRefused(InvalidTransaction):
+    reason: str
+    text = "the description is not of a task that can be trained: {reason}"
+
+
+@dataclass(eq=False)
+class TaskTooExpensive(InvalidTransaction):
+    found: int
+    limit: int
+    text = (
+        "a session costs {found} MACs, at most {limit} on this network: shorten it, or make the model smaller"
+    )
+
+
+class NoPay(InvalidTransaction):
+    text = "a task has to pay at least one mote a block"
+
+
+@dataclass(eq=False)
+class EscrowTooLow(InvalidTransaction):
+    found: int
+    required: int
+    amounts = frozenset({"found", "required"})
+    text = "an escrow of {found} DBK, but an epoch of this pay costs {required} DBK"
+
+
+@dataclass(eq=False)
+class TaskExists(InvalidTransaction):
+    task: Cid
+    text = "task {task} is or was on this chain: another name or seed makes it another task"
+
+
+@dataclass(eq=False)
+class TooManyTasks(InvalidTransaction):
+    waiting: int
+    text = "{waiting} tasks are open, and none that waits for signals pays less per MAC: offer more, or try later"
+
+
+@dataclass(eq=False)
+class TaskNotOpen(InvalidTransaction):
+    task: Cid
+    text = "task {task} is no open task of a sponsor, or is about to close"
+
+
+@dataclass(eq=False)
+class NotTheSponsor(InvalidTransaction):
+    task: Cid
+    sponsor: Address
+    text = "task {task} can only be ended by who opened it, {sponsor}"
 
 
 @dataclass(eq=False)

@@ -16,7 +16,7 @@ from consensus.errors import (
     WrongVersion,
 )
 from consensus.params import VERSION, Params
-from consensus.task import may_fall_back, scheduled
+from consensus.task import may_fall_back
 from deepblock.cid import Cid
 from deepblock.codec import cid_of
 from deepblock.primitives import Hash32
@@ -51,8 +51,11 @@ def median_time(params: Params, below: Ancestry) -> int:
     return window[len(window) // 2]
 
 
-def check_header(params: Params, network: Cid, header: Header, below: Ancestry, now: int) -> None:
-    """All that a header owes to its parent. `now`: this node's clock, Unix seconds."""
+def check_header(
+    params: Params, network: Cid, header: Header, below: Ancestry, scheduled: Cid, now: int
+) -> None:
+    """All that a header owes to its parent. `scheduled`: the task whose turn it is after the parent; `now`: this node's
+    clock, Unix seconds."""
     if header.version != VERSION:
         raise WrongVersion(header.version, VERSION)
     if header.network != network:
@@ -67,7 +70,7 @@ def check_header(params: Params, network: Cid, header: Header, below: Ancestry, 
     required = required_difficulty(params, below)
     if header.difficulty != required:
         raise WrongDifficulty(header.difficulty, required)
-    check_scheduled(params, header, below)
+    check_scheduled(params, header, below, scheduled)
 
 
 def check_time(params: Params, header: Header, below: Ancestry, now: int) -> None:
@@ -79,12 +82,11 @@ def check_time(params: Params, header: Header, below: Ancestry, now: int) -> Non
         raise FromTheFuture(header.timestamp, now, params.max_future)
 
 
-def check_scheduled(params: Params, header: Header, below: Ancestry) -> None:
-    """It trains the task of its epoch, or after a long pause base task 0."""
-    required = scheduled(params, header.height)
-    if header.task == required:
+def check_scheduled(params: Params, header: Header, below: Ancestry, scheduled: Cid) -> None:
+    """Rule T18. A block trains the task of its epoch, or after a long pause base task 0: vanished data stops nobody."""
+    if header.task == scheduled:
         return
     fallback = cid_of(params.base_tasks[0])
     if header.task == fallback and may_fall_back(params, header.timestamp, below.timestamps[0]):
         return
-    raise TaskNotScheduled(header.task, required)
+    raise TaskNotScheduled(header.task, scheduled)

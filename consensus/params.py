@@ -4,6 +4,7 @@ Everything here is committed by the genesis, so two nodes with different paramet
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from deepblock.codec import U16, U32, U64
 from deepblock.primitives import Motes
@@ -11,6 +12,10 @@ from deepblock.spec import TaskSpec, check_bounds, session_macs
 
 VERSION = 1
 """Of the header; version 1 of the protocol."""
+
+
+SIGNAL_BITS: Final = 16
+"""Of the bitmap of blocks that signalled a task."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +61,36 @@ class Params:
     """Blocks; no reorganisation is deeper. States of sessions are served for as long."""
     min_train: U32
     """The fewest training examples a task may have."""
+    max_task_cost: U32
+    """How many sessions of base task 0 a session of a sponsored task may cost; it counts as one all the same."""
+    max_open_tasks: U32
+    pending_blocks: U32
+    """Blocks that a task may wait for signals."""
+    signal_window: U16
+    """Of the last so many blocks …"""
+    signals_needed: U16
+    """… so many must signal a task's data before it is trained."""
+    plateau: U32
+    """Blocks of a sponsored task without a gain of 0.1 %, after which it closes."""
 
 
 def check_params(params: Params) -> None:
     """Raises ValueError (SpecError for a task) unless a chain can live by these numbers."""
     positive = (
         "base_tasks", "block_time", "difficulty_half_life", "share_ratio", "epoch", "fallback_after", "halving",
-        "maturity", "max_transactions", "max_body", "median_window", "finality",
+        "maturity", "max_transactions", "max_body", "median_window", "finality", "max_task_cost", "pending_blocks",
+        "signals_needed", "plateau",
     )  # fmt: skip
     for name in positive:
         if not getattr(params, name):
             raise ValueError(f"{name} is {getattr(params, name)!r}; it must not be zero or empty")
-    for name in ("max_shares", "max_signals"):
-        if getattr(params, name):
-            raise ValueError(
-                f"{name} is {getattr(params, name)}; until their rules are in force it must be 0"
-            )
+    if params.max_shares:
+        raise ValueError(f"max_shares is {params.max_shares}; until their rules are in force it must be 0")
+    if not params.signals_needed <= params.signal_window <= SIGNAL_BITS:
+        raise ValueError(
+            f"signals_needed is {params.signals_needed} and signal_window {params.signal_window}; "
+            f"the one must not exceed the other, nor that {SIGNAL_BITS}"
+        )
     for spec in params.base_tasks:
         check_bounds(spec, params.min_train)
         if session_macs(spec) > session_macs(params.base_tasks[0]):

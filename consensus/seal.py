@@ -3,10 +3,11 @@
 import hashlib
 from typing import Final
 
-from consensus.difficulty import FRACTION_BITS
+from consensus.difficulty import FRACTION_BITS, cost
 from consensus.errors import RepeatedState, TicketMissed, WrongStateCount
+from consensus.params import Params
 from consensus.task import TaskState, bar
-from deepblock.spec import TaskSpec, session_macs
+from deepblock.spec import TaskSpec
 from deepblock.types import Header, Seal
 
 GATE_PASSED: Final = 16
@@ -39,9 +40,9 @@ def check_states(spec: TaskSpec, seal: Seal) -> None:
         raise RepeatedState
 
 
-def check_ticket(spec: TaskSpec, task: TaskState, header: Header, seal: Seal) -> None:
+def check_ticket(params: Params, spec: TaskSpec, task: TaskState, header: Header, seal: Seal) -> None:
     """The session won: its ticket is below the block's limit, given its gate and its cost."""
     drawn = ticket(header, seal)
-    bound = limit(header.difficulty, gate(spec, task, seal.score.loss), session_macs(spec))
+    bound = limit(header.difficulty, gate(spec, task, seal.score.loss), cost(params, spec))
     if drawn >= bound:
         raise TicketMissed(drawn, bound)

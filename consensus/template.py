@@ -5,7 +5,7 @@ from consensus.header import Ancestry, median_time, required_difficulty
 from consensus.params import VERSION, Params
 from consensus.state import State
 from consensus.state_tree import EMPTY
-from consensus.task import TaskState, scheduled, specs
+from consensus.task import Schedule, TaskState, base_task, specs
 from deepblock.cid import Cid
 from deepblock.codec import cid_of
 from deepblock.primitives import Address
@@ -34,9 +34,10 @@ def genesis(params: Params) -> Block:
 
 
 def genesis_state(params: Params, state: State) -> None:
-    """The tasks of the network, untrained."""
+    """The tasks of the network, untrained; nobody has paid for the first two epochs."""
     for task in specs(params):
         state.set_task(task, TaskState())
+    state.set_schedule(Schedule(base_task(params, 0), base_task(params, 1)))
 
 
 def candidate(
@@ -47,9 +48,9 @@ def candidate(
     miner: Address,
     nonce: int,
     now: int,
-    task: Cid | None = None,
+    task: Cid,
 ) -> Header:
-    """The header of a session that begins at `now` (Unix seconds) on the chain `below`. `task`: the scheduled one."""
+    """The header of a session that begins at `now` (Unix seconds) on the chain `below`."""
     return Header(
         version=VERSION,
         network=network,
@@ -59,7 +60,7 @@ def candidate(
         timestamp=max(now, median_time(params, below) + 1),
         difficulty=required_difficulty(params, below),
         body=body,
-        task=task or scheduled(params, below.height + 1),
+        task=task,
         miner=miner,
         nonce=nonce,
     )

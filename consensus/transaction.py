@@ -11,11 +11,11 @@ from consensus.errors import (
     WrongNonce,
     WrongTransactionNetwork,
 )
+from consensus.market import check_offer, close_task, fund_task, open_task
 from consensus.params import Params
 from consensus.state import State
 from deepblock import keys
 from deepblock.cid import Cid
-from deepblock.primitives import Address
 from deepblock.transactions import (
     CloseTask,
     FraudProof,
@@ -38,10 +38,12 @@ def check_transaction(params: Params, network: Cid, transaction: Transaction) ->
         raise FeeTooLow(payload.fee, required)
     if outlay(payload) >= 2**64:
         raise AmountTooLarge(outlay(payload))
-    if not isinstance(payload, Transfer):
+    if isinstance(payload, FraudProof):
         raise NotInForce(payload.kind)
     if not keys.verify(payload.sender, transaction.signature, signing_bytes(payload)):
         raise BadSignature
+    if isinstance(payload, OpenTask):
+        check_offer(params, payload)
 
 
 def outlay(payload: Payload) -> int:
@@ -62,18 +64,23 @@ def apply_transaction(params: Params, state: State, height: int, transaction: Tr
         raise WrongNonce(payload.nonce, sender.nonce, address)
     if outlay(payload) > sender.balance:
         raise CannotPay(address, sender.balance, outlay(payload))
-    match payload:
-        case OpenTask() | FundTask() | CloseTask() | FraudProof():
-            raise NotInForce(payload.kind)
+    _act(params, state, height, payload)
+    sender = state.account(address)  # again: the money may have gone to the sender itself
     state.set_account(
         address, replace(sender, balance=sender.balance - outlay(payload), nonce=sender.nonce + 1)
     )
-    if isinstance(payload, Transfer):
-        deposit(state, payload.to, payload.amount)
     return payload.fee
 
 
-def deposit(state: State, address: Address, amount: int) -> None:
-    """`amount` motes more on an account."""
-    account = state.account(address)
-    state.set_account(address, replace(account, balance=account.balance + amount))
+def _act(params: Params, state: State, height: int, payload: Payload) -> None:
+    match payload:
+        case Transfer(to=receiver, amount=amount):
+            state.deposit(receiver, amount)
+        case OpenTask():
+            open_task(params, state, height, payload)
+        case FundTask():
+            fund_task(state, payload)
+        case CloseTask():
+            close_task(state, payload)
+        case FraudProof():
+            raise NotInForce(payload.kind)

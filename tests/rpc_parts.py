@@ -75,6 +75,12 @@ PARAMS = Params(
     audit_segments=3,
     finality=128,
     min_train=1_000,
+    max_task_cost=4,
+    max_open_tasks=8,
+    pending_blocks=8,
+    signal_window=4,
+    signals_needed=3,
+    plateau=8,
 )
 """Two tasks in epochs of two blocks; rewards mature after two."""
 
@@ -124,7 +130,10 @@ class Parts:
         below = self.chain.ancestry(parent or self.chain.head.id)
         now = below.timestamps[0] + self.params.block_time
         nonce = len(self.chain.tree.nodes)
-        return candidate(self.params, self.chain.network, below, body.cid, self.wallet.address, nonce, now)
+        task = self.chain.state(below.parent).schedule().current
+        return candidate(
+            self.params, self.chain.network, below, body.cid, self.wallet.address, nonce, now, task
+        )
 
     def grow(
         self, transactions: Sequence[Transaction] = (), loss: int = 360_000_000, parent: Cid | None = None

@@ -33,7 +33,8 @@ def block_on(
     below = chain.ancestry(parent or chain.head.id)
     body = Body(tuple(transactions))
     now = below.timestamps[0] + seconds
-    header = candidate(chain.params, chain.network, below, body.cid, miner, nonce, now)
+    task = chain.state(below.parent).schedule().current
+    header = candidate(chain.params, chain.network, below, body.cid, miner, nonce, now, task)
     average, score = named(f"average {header.cid}"), Score(loss, 5)
     states = tuple(named(f"{header.cid} {segment}") for segment in range(4))
     return Block(header, Seal(states, average, score), Result(average, score)), body
