@@ -9,12 +9,12 @@
         ├── InvalidHeader      WrongVersion WrongNetwork WrongHeight WrongStateRoot TooEarly WrongDifficulty
         │                      TaskNotScheduled
         ├── InvalidSeal        WrongStateCount RepeatedState TicketMissed
-        ├── InvalidBody        WrongBody TooMany BodyTooLarge RepeatedTransaction
-        │                      RepeatedSignal NotPending
+        ├── InvalidBody        WrongBody TooMany BodyTooLarge RepeatedTransaction FalseShare RepeatedSignal NotPending
+        ├── InvalidShare       ShareTooOld ShareOfAnotherChain ShareFromTheFuture ShareRepeated
         ├── InvalidTransaction WrongTransactionNetwork BadSignature WrongNonce FeeTooLow CannotPay AmountTooLarge
-        │                      NotInForce SpecTooLarge SpecRefused TaskTooExpensive NoPay EscrowTooLow
-        │                      TaskExists TooManyTasks TaskNotOpen NotTheSponsor
-        ├── WrongResult
+        │                      SpecTooLarge SpecRefused TaskTooExpensive NoPay EscrowTooLow
+        │                      TaskExists TooManyTasks TaskNotOpen NotTheSponsor NothingToBurn
+        ├── InvalidResult      WorseResult WrongResult
         └── Fraud              a claim about the training that a replay contradicts
 
 Rules do not know peers: which error costs a peer what is the node's business.
@@ -186,6 +186,45 @@ class NotPending(InvalidBody):
     text = "task {task} is signalled, but does not wait for signals"
 
 
+@dataclass(eq=False)
+class FalseShare(InvalidBody):
+    share: Cid
+    reason: str
+    text = "share {share} cannot be carried: {reason}"
+
+
+class InvalidShare(Invalid):
+    """A session that this block cannot carry. (What is wrong with its header or seal is said as of a block's.)"""
+
+
+@dataclass(eq=False)
+class ShareTooOld(InvalidShare):
+    height: int
+    carrier: int
+    limit: int
+    text = "it is of height {height}, and a block at {carrier} carries those of its own height and {limit} before"
+
+
+@dataclass(eq=False)
+class ShareOfAnotherChain(InvalidShare):
+    parent: Cid
+    text = "its parent {parent} is not on the carrier's chain"
+
+
+@dataclass(eq=False)
+class ShareFromTheFuture(InvalidShare):
+    timestamp: int
+    carrier: int
+    limit: int
+    text = "timestamp {timestamp} is more than {limit} s later than its carrier's, {carrier}"
+
+
+@dataclass(eq=False)
+class ShareRepeated(InvalidShare):
+    header: Cid
+    text = "the session of header {header} is on this chain already"
+
+
 class InvalidTransaction(Invalid):
     """The transaction cannot be applied to this state."""
 
@@ -195,12 +234,6 @@ class WrongTransactionNetwork(InvalidTransaction):
     found: Cid
     required: Cid
     text = "the transaction is for network {found}, this is {required}"
-
-
-@dataclass(eq=False)
-class NotInForce(InvalidTransaction):
-    kind: str
-    text = "the rules for transactions of kind '{kind}' are not in force"
 
 
 class BadSignature(InvalidTransaction):
@@ -299,7 +332,25 @@ class NotTheSponsor(InvalidTransaction):
 
 
 @dataclass(eq=False)
-class WrongResult(Invalid):
+class NothingToBurn(InvalidTransaction):
+    share: Cid
+    height: int
+    text = "no reward of share {share}, carried at height {height}, waits: it is paid, burned, or never was"
+
+
+class InvalidResult(Invalid):
+    """Not the model that the rule of the least loss gives."""
+
+
+@dataclass(eq=False)
+class WorseResult(InvalidResult):
+    found: int
+    limit: int
+    text = "the block names a model with a loss of {found}, though one with {limit} is known"
+
+
+@dataclass(eq=False)
+class WrongResult(InvalidResult):
     found: Cid
     required: Cid
     text = "the block names the model {found}, the rule of the least loss gives {required} (or its score differs)"
@@ -307,9 +358,10 @@ class WrongResult(Invalid):
 
 @dataclass(eq=False)
 class Fraud(Invalid):
-    """`step`: 'segment 7', 'average' or 'score'; the others say what was claimed and what a replay gave."""
+    """`step`: 'segment 7', 'average', 'score', 'result' or 'accusation of …'; the others say what was claimed and what
+    a replay gave."""
 
     step: str
     claimed: str
     found: str
-    text = "false {step}: the seal says {claimed}, the replay gives {found}"
+    text = "false {step}: the block claims {claimed}, the replay gives {found}"

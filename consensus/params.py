@@ -17,6 +17,9 @@ VERSION = 1
 SIGNAL_BITS: Final = 16
 """Of the bitmap of blocks that signalled a task."""
 
+MAX_SHARES: Final = 64
+"""Each may cost a node an audit, and all are members of one mean."""
+
 
 @dataclass(frozen=True)
 class Params:
@@ -48,6 +51,9 @@ class Params:
     """Motes; the least fee of a transaction for each of its bytes."""
     max_transactions: U32
     max_shares: U32
+    """Shares that a block may carry, and slots for their rewards."""
+    share_age: U32
+    """Below its carrier, a share's parent is one of the last so many blocks."""
     max_signals: U32
     max_body: U32
     """Bytes."""
@@ -78,14 +84,19 @@ def check_params(params: Params) -> None:
     """Raises ValueError (SpecError for a task) unless a chain can live by these numbers."""
     positive = (
         "base_tasks", "block_time", "difficulty_half_life", "share_ratio", "epoch", "fallback_after", "halving",
-        "maturity", "max_transactions", "max_body", "median_window", "finality", "max_task_cost", "pending_blocks",
-        "signals_needed", "plateau",
+        "maturity", "max_transactions", "share_age", "max_body", "median_window", "finality", "max_task_cost",
+        "pending_blocks", "signals_needed", "plateau",
     )  # fmt: skip
     for name in positive:
         if not getattr(params, name):
             raise ValueError(f"{name} is {getattr(params, name)!r}; it must not be zero or empty")
-    if params.max_shares:
-        raise ValueError(f"max_shares is {params.max_shares}; until their rules are in force it must be 0")
+    if params.max_shares > MAX_SHARES:
+        raise ValueError(f"max_shares is {params.max_shares}, more than {MAX_SHARES}")
+    if params.share_age > params.finality:
+        raise ValueError(
+            f"share_age is {params.share_age}, more than the {params.finality} blocks (finality) for which the "
+            "states of a session are served"
+        )
     if not params.signals_needed <= params.signal_window <= SIGNAL_BITS:
         raise ValueError(
             f"signals_needed is {params.signals_needed} and signal_window {params.signal_window}; "

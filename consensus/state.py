@@ -8,6 +8,7 @@
 | 'o'                        | OpenTasks                                                     |
 | 'e'                        | Schedule                                                      |
 | 'p' ‖ height (8, big-end.) | Payouts that can be spent from that height                    |
+| 'c' ‖ height (8, big-end.) | Sessions that the block at that height put on the chain       |
 | 's'                        | Supply                                                        |
 """
 
@@ -34,8 +35,11 @@ _SCHEDULE: Final = b"e"
 
 @dataclass(frozen=True, slots=True)
 class Payout:
+    """`share`: the id of the carried share that it is paid for, the carrier's part too; None: what is not in doubt."""
+
     address: Address
     amount: Motes
+    share: Cid | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,13 @@ class Payouts:
     """Rewards that mature together."""
 
     items: tuple[Payout, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """CIDs of headers: a block's own, and those of the shares that it carries."""
+
+    headers: tuple[Cid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,10 @@ def spec_key(task: Cid) -> bytes:
 
 def payouts_key(height: int) -> bytes:
     return b"p" + height.to_bytes(8, "big")
+
+
+def sessions_key(height: int) -> bytes:
+    return b"c" + height.to_bytes(8, "big")
 
 
 @dataclass(slots=True)
@@ -164,6 +179,12 @@ class State:
 
     def set_payouts(self, height: int, payouts: Payouts) -> None:
         self.put(payouts_key(height), encode(payouts) if payouts.items else None)
+
+    def sessions(self, height: int) -> Sessions:
+        return self._load(sessions_key(height), Sessions())
+
+    def set_sessions(self, height: int, sessions: Sessions) -> None:
+        self.put(sessions_key(height), encode(sessions) if sessions.headers else None)
 
     def supply(self) -> Supply:
         return self._load(_SUPPLY, Supply())

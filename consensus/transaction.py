@@ -7,12 +7,12 @@ from consensus.errors import (
     BadSignature,
     CannotPay,
     FeeTooLow,
-    NotInForce,
     WrongNonce,
     WrongTransactionNetwork,
 )
 from consensus.market import check_offer, close_task, fund_task, open_task
 from consensus.params import Params
+from consensus.rewards import burn
 from consensus.state import State
 from deepblock import keys
 from deepblock.cid import Cid
@@ -38,8 +38,6 @@ def check_transaction(params: Params, network: Cid, transaction: Transaction) ->
         raise FeeTooLow(payload.fee, required)
     if outlay(payload) >= 2**64:
         raise AmountTooLarge(outlay(payload))
-    if isinstance(payload, FraudProof):
-        raise NotInForce(payload.kind)
     if not keys.verify(payload.sender, transaction.signature, signing_bytes(payload)):
         raise BadSignature
     if isinstance(payload, OpenTask):
@@ -83,4 +81,4 @@ def _act(params: Params, state: State, height: int, payload: Payload) -> None:
         case CloseTask():
             close_task(state, payload)
         case FraudProof():
-            raise NotInForce(payload.kind)
+            burn(params, state, height, payload)

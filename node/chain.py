@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from consensus.fork_choice import BlockTree, Node, Switch
 from consensus.header import Ancestry
 from consensus.params import Params
+from consensus.shares import Below, Past
 from consensus.state import Delta, Read, State
 from consensus.state_tree import EMPTY, update
 from consensus.task import specs
@@ -92,6 +93,18 @@ class Chain:
         for block in way.apply:
             changed.update(self._delta(block).new)
         return State(_overlaid(changed, self._read_state))
+
+    def spec(self, task: Cid) -> TaskSpec | None:
+        """The description of a task that this chain knows."""
+        return self.state().spec(self.params, task)
+
+    def past(self, parent: Cid) -> Past:
+        """What the shares of a child of `parent` may stand on: its last blocks."""
+        node, near = self.tree.nodes[parent], [parent]
+        while len(near) < self.params.share_age and node.height:
+            node = self.tree.nodes[node.parent]
+            near.append(node.id)
+        return lambda block: Below(self.ancestry(block), self.state(block)) if block in near else None
 
     def locator(self) -> tuple[Cid, ...]:
         """Blocks of the head's chain, the last ones and then ever sparser ones, the genesis last."""

@@ -193,7 +193,7 @@ class Miner:
         task = self._chain.state().task(header.task)
         try:
             check_states(self._chain.specs[header.task], seal)
-            check_ticket(self._chain.specs[header.task], task, header, seal)
+            check_ticket(self._chain.params, self._chain.specs[header.task], task, header, seal)
         except InvalidSeal as miss:
             log.debug("session_lost", height=header.height, loss=seal.score.loss, reason=type(miss).__name__)
             self._forget((*seal.states, seal.average))

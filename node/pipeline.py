@@ -119,7 +119,7 @@ class Pipeline:
         if self._chain.node(block.id):
             return
         began = time.perf_counter()
-        check_block(self._chain.params, self._chain.network, block)
+        check_block(self._chain.params, self._chain.network, block, self._chain.spec)
         await self._parent(block)
         if reason := self._chain.rejection(block.id):
             raise RejectedBefore(reason)
@@ -178,8 +178,9 @@ class Pipeline:
         return decode(Body, data, self._chain.params.max_body)
 
     def _apply(self, block: Block, body: Body) -> Delta:
-        state = self._chain.state(block.header.parent)
-        apply_block(self._chain.params, state, block, body)
+        parent = block.header.parent
+        state = self._chain.state(parent)
+        apply_block(self._chain.params, state, block, body, self._chain.past(parent))
         return state.delta()
 
     def _commit(self, block: Block, body: Body, delta: Delta) -> list[Transaction]:
