@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import pytest
 
 from consensus.header import check_header
+from consensus.task import Schedule
 from consensus.template import candidate, genesis
 from deepblock.codec import cid_of
 from deepblock.primitives import Hash32
@@ -30,7 +31,7 @@ def test_the_network_of_these_parameters():
     assert str(NETWORK) == PINNED
 
 
-PINNED = "bafyreif2exdwxxh7bnyevy75njylhgg33niksgzrmdc4rcphkehknv3zoa"
+PINNED = "bafyreifd3hba57jqxlwgzmfljdvw5k2ioefvdmr5l5wquewvptnqg2mccq"
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(PARAMS)])
@@ -48,8 +49,10 @@ def test_the_shipped_networks_differ():
 
 def test_the_first_state_knows_the_tasks():
     state = empty_state()
-    assert len(state.delta().changes) == 2
+    assert len(state.delta().changes) == 3
     assert state.task(FIRST).model is None
+    assert state.schedule() == Schedule(FIRST, FIRST)
+    assert state.open_tasks().items == ()
     assert state.supply().issued == 0
 
 
@@ -59,8 +62,8 @@ def test_a_candidate_is_a_header_that_the_rules_take(height, late):
     stamps = (1_000_090, 1_000_080, 1_000_075, 1_000_050, 1_000_045)
     below = replace(ancestry(height, stamps, 5 * FLOOR), state_root=Hash32(b"x" * 32))
     now = stamps[0] + late
-    header = candidate(PARAMS, NETWORK, below, Body().cid, NOBODY, 7, now)
-    check_header(PARAMS, NETWORK, header, below, max(now, 1_000_076))
+    header = candidate(PARAMS, NETWORK, below, Body().cid, NOBODY, 7, now, SECOND)
+    check_header(PARAMS, NETWORK, header, below, SECOND, max(now, 1_000_076))
     assert header.timestamp == max(now, 1_000_076)
     assert (header.body, header.miner, header.nonce) == (Body().cid, NOBODY, 7)
-    assert header.task == (SECOND if height in (3, 6) else FIRST)
+    assert header.task == SECOND

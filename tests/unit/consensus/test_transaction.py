@@ -8,15 +8,20 @@ from consensus.errors import (
     AmountTooLarge,
     BadSignature,
     CannotPay,
+    EscrowTooLow,
     FeeTooLow,
     NotInForce,
+    TaskExists,
+    TaskNotOpen,
     WrongNonce,
     WrongTransactionNetwork,
 )
 from consensus.transaction import apply_transaction, check_transaction
+from deepblock.codec import cid_of
 from deepblock.primitives import Signature
-from deepblock.transactions import CloseTask, FraudProof, FundTask, OpenTask
+from deepblock.transactions import CloseTask, FraudProof, FundTask
 from deepblock.types import Account
+from tests.unit.consensus.market_parts import contract, offer, opened
 from tests.unit.consensus.parts import (
     ALICE,
     BOB,
@@ -138,20 +143,72 @@ def test_a_refused_transaction_changes_nothing():
     assert state.delta() == before
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [
-        OpenTask(NETWORK, ALICE.key, 0, 10_000, SPEC, 1, 16, None),
-        FundTask(NETWORK, ALICE.key, 0, 10_000, FIRST, 1),
-        CloseTask(NETWORK, ALICE.key, 0, 10_000, FIRST),
-        FraudProof(NETWORK, ALICE.key, 0, 10_000, FIRST, 1, 1),
-    ],
-    ids=lambda payload: payload.kind,
-)
-def test_what_has_no_rules_is_refused(payload):
-    transaction, state = ALICE.sign(payload), state_with(100_000)
-    with pytest.raises(NotInForce, match=payload.kind):
+def test_what_has_no_rules_is_refused():
+    transaction, state = (
+        ALICE.sign(FraudProof(NETWORK, ALICE.key, 0, 10_000, FIRST, 1, 1)),
+        state_with(100_000),
+    )
+    with pytest.raises(NotInForce, match="fraud_proof"):
         check_transaction(PARAMS, NETWORK, transaction)
-    with pytest.raises(NotInForce, match=payload.kind):
+    with pytest.raises(NotInForce, match="fraud_proof"):
         apply_transaction(PARAMS, state, 1, transaction)
     assert state.account(ALICE.address) == Account(100_000, 0)
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------
+
+FEE = 20_000
+OPEN = replace(offer(pay=100, epochs=2), fee=FEE)
+TASK = cid_of(OPEN.spec)
+
+
+def test_an_offer_is_checked_by_itself():
+    check_transaction(PARAMS, NETWORK, ALICE.sign(OPEN))
+    with pytest.raises(EscrowTooLow):
+        check_transaction(PARAMS, NETWORK, ALICE.sign(replace(OPEN, escrow=399)))
+
+
+def test_escrow_leaves_the_account_and_waits_with_the_task():
+    state = state_with(FEE + 800)
+    assert apply_transaction(PARAMS, state, 7, ALICE.sign(OPEN)) == FEE
+    assert state.account(ALICE.address) == Account(0, 1)
+    assert contract(state, TASK).escrow == 800
+    assert state.open_tasks().items[0].since == 7
+    state.set_account(BOB.address, Account(FEE + 50, 0))
+    apply_transaction(PARAMS, state, 8, BOB.sign(FundTask(NETWORK, BOB.key, 0, FEE, TASK, 50)))
+    assert state.account(BOB.address) == Account(0, 1)
+    assert contract(state, TASK).escrow == 850
+    state.set_account(ALICE.address, Account(FEE, 1))
+    apply_transaction(PARAMS, state, 9, ALICE.sign(CloseTask(NETWORK, ALICE.key, 1, FEE, TASK)))
+    assert state.account(ALICE.address) == Account(0, 2)
+    assert contract(state, TASK).closing
+
+
+@pytest.mark.parametrize("balance", [FEE, FEE + 799])
+def test_a_task_that_the_sender_cannot_pay_is_not_opened(balance):
+    state = state_with(balance)
+    before = state.delta()
+    with pytest.raises(CannotPay):
+        apply_transaction(PARAMS, state, 7, ALICE.sign(OPEN))
+    assert state.delta() == before
+
+
+def test_what_the_market_refuses_has_cost_nothing():
+    state = state_with(10**6)
+    before = state.delta()
+    for payload in (
+        replace(OPEN, spec=SPEC),
+        FundTask(NETWORK, ALICE.key, 0, FEE, FIRST, 1),
+        CloseTask(NETWORK, ALICE.key, 0, FEE, FIRST),
+    ):
+        with pytest.raises((TaskExists, TaskNotOpen)):
+            apply_transaction(PARAMS, state, 7, ALICE.sign(payload))
+        assert state.delta() == before
+
+
+def test_whose_new_task_outbids_an_old_one_of_its_own_gets_that_money_too():
+    state = state_with(FEE + 800)
+    for name in "abc":
+        opened(state, offer(name, pay=1, epochs=3), active=False)
+    apply_transaction(PARAMS, state, 7, ALICE.sign(OPEN))
+    assert state.account(ALICE.address) == Account(3 * PARAMS.epoch, 1)
