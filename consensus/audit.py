@@ -38,7 +38,7 @@ class Findings:
 
 
 def plan_sample(count: int, others: int, draws: Sequence[int]) -> Plan:
-    """Rule A1. The last of `count` segments always, and `others` more by the node's own `draws` (a random integer each).
+    """Rule A1. The last of `count` segments always, and `others` more by the node's own `draws`, random integers.
 
     The draws must be the node's own: a forger who could foresee them would fake the other segments.
     """

@@ -28,6 +28,8 @@ Read = Callable[[bytes], bytes | None]
 """A value of the state by its key; None where there is none."""
 
 T = TypeVar("T")
+SPECS: Final = b"k"
+"""Begins the keys of descriptions."""
 _SUPPLY: Final = b"s"
 _OPEN_TASKS: Final = b"o"
 _SCHEDULE: Final = b"e"
@@ -96,7 +98,7 @@ def task_key(task: Cid) -> bytes:
 
 
 def spec_key(task: Cid) -> bytes:
-    return b"k" + task
+    return SPECS + task
 
 
 def payouts_key(height: int) -> bytes:

@@ -69,7 +69,7 @@ class App:
             host=config.p2p_host,
             port=config.p2p_port,
             agent=f"deepblock/{deepblock.__version__}",
-            topics=validators(params, network),
+            topics=validators(params, network, self.chain.specs.get),
             handlers=self.service.handlers,
         )
         self.peers = Peers(self.door, list(config.bootstrap))

@@ -4,13 +4,13 @@ A commit is one synced batch: after a crash the database is as it was before it 
 (`storage.schema` says what is in it). Memory changes after the batch, so a failed write changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from consensus.fork_choice import BlockTree, Node, Switch
 from consensus.header import Ancestry
 from consensus.params import Params
 from consensus.shares import Below, Past
-from consensus.state import Delta, Read, State
+from consensus.state import SPECS, Delta, Read, State
 from consensus.state_tree import EMPTY, update
 from consensus.task import specs
 from consensus.template import genesis, genesis_state
@@ -31,7 +31,8 @@ class Chain:
 
     def __init__(self, database: Database, params: Params) -> None:
         self.params = params
-        self.specs: Mapping[Cid, TaskSpec] = specs(params)
+        self.specs: dict[Cid, TaskSpec] = dict(specs(params))
+        """Of the base tasks, and of every task that a stored block opened: a description is true by its name."""
         first = genesis(params)
         self.network: Cid = first.id
         self._db = database
@@ -39,6 +40,7 @@ class Chain:
             self._create(first)
         self._check_identity()
         self.tree = self._load_tree()
+        self._learn(database.items(schema.STATE + SPECS))
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -94,10 +96,6 @@ class Chain:
             changed.update(self._delta(block).new)
         return State(_overlaid(changed, self._read_state))
 
-    def spec(self, task: Cid) -> TaskSpec | None:
-        """The description of a task that this chain knows."""
-        return self.state().spec(self.params, task)
-
     def past(self, parent: Cid) -> Past:
         """What the shares of a child of `parent` may stand on: its last blocks."""
         node, near = self.tree.nodes[parent], [parent]
@@ -141,6 +139,7 @@ class Chain:
             batch.put(schema.META_HEAD, block.id)
             switch = Switch(way.undo, (*way.apply, block.id))
         self._db.write(batch)
+        self._learn((key[1:], value) for key, value in delta.new.items() if key[:1] == SPECS and value)
         self.tree.add(node)
         if switch:
             self.tree.head = node
@@ -210,6 +209,10 @@ class Chain:
         assert head is not None
         tree.head = tree.nodes[Cid(head)]
         return tree
+
+    def _learn(self, descriptions: Iterable[tuple[bytes, bytes]]) -> None:
+        for task, description in descriptions:
+            self.specs[Cid(task)] = decode(TaskSpec, description)
 
     def _read_state(self, key: bytes) -> bytes | None:
         return self._db.get(schema.STATE + key)

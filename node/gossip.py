@@ -11,8 +11,9 @@ from contextlib import suppress
 
 import structlog
 
-from consensus.errors import Fraud, Invalid, NotYet, RuleError
+from consensus.errors import Fraud, Invalid, NotYet, RuleError, TaskUnknown
 from consensus.params import Params
+from consensus.seal import SpecOf
 from consensus.transaction import check_transaction
 from consensus.transition import check_block
 from deepblock.cid import Cid
@@ -38,13 +39,16 @@ FAULT = 20
 """Penalty points for a broken frame: five of them, and the peer is banned."""
 
 
-def validators(params: Params, network: Cid) -> dict[str, Validator]:
+def validators(params: Params, network: Cid, spec_of: SpecOf) -> dict[str, Validator]:
     """Topic → check, run in the libp2p thread. They raise for what its sender could have seen to be false."""
     seals: OrderedDict[Cid, set[Cid]] = OrderedDict()
 
     def block_is_plausible(peer: str, data: bytes) -> bool:
         block = decode(Block, data, MAX_BLOCK)
-        check_block(params, network, block)
+        try:
+            check_block(params, network, block, spec_of)
+        except TaskUnknown:
+            return False
         known = seals.setdefault(block.header.cid, set())
         if len(seals) > REMEMBERED:
             seals.popitem(last=False)

@@ -15,7 +15,7 @@ from consensus.errors import InvalidSeal, RuleError
 from consensus.fork_choice import Switch
 from consensus.header import Ancestry
 from consensus.seal import check_states, check_ticket
-from consensus.task import may_fall_back, scheduled
+from consensus.task import may_fall_back
 from consensus.template import candidate
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
@@ -122,7 +122,7 @@ class Miner:
     def _task(self, below: Ancestry, now: int) -> Cid:
         """The scheduled one; base task 0 where its data cannot be had and the chain has stood still for long."""
         params = self._chain.params
-        task, fallback = scheduled(params, below.height + 1), cid_of(params.base_tasks[0])
+        task, fallback = self._chain.state().schedule().current, cid_of(params.base_tasks[0])
         stuck = not self._data.at_hand(task) and self._data.at_hand(fallback)
         return fallback if stuck and may_fall_back(params, now, below.timestamps[0]) else task
 

@@ -119,7 +119,7 @@ class Pipeline:
         if self._chain.node(block.id):
             return
         began = time.perf_counter()
-        check_block(self._chain.params, self._chain.network, block, self._chain.spec)
+        check_block(self._chain.params, self._chain.network, block, self._chain.specs.get)
         await self._parent(block)
         if reason := self._chain.rejection(block.id):
             raise RejectedBefore(reason)

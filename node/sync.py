@@ -204,7 +204,7 @@ class Sync:
         for block in blocks:
             if block.header.parent != before:
                 raise Unconnected(block.id, block.header.parent)
-            check_block(self._chain.params, self._chain.network, block, self._chain.spec)
+            check_block(self._chain.params, self._chain.network, block, self._chain.specs.get)
             before = block.id
         log.info("syncing", peer=peer, from_height=blocks[0].height, to_height=blocks[-1].height)
         return blocks

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 
 import deepblock
 from consensus.fork_choice import Node
-from consensus.task import bar, scheduled
+from consensus.task import bar
 from deepblock import api
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
@@ -348,7 +348,7 @@ def _summary(node: Services, task: Cid) -> api.TaskSummary:
     return api.TaskSummary(
         id=task,
         name=spec.name,
-        scheduled=scheduled(node.chain.params, node.chain.head.height + 1) == task,
+        scheduled=node.chain.state().schedule().current == task,
         blocks=state.blocks,
         model=state.model,
         held_out=_held_out(node, task, state.score) if state.score else None,
