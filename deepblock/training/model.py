@@ -20,30 +20,46 @@ from deepblock.training.registry import build
 
 
 class Network:
-    """Forward and backward of a task's layers. `weights` and `gradient`: float32 [parameter count]."""
+    """Forward and backward of a task's layers. `weights` and `gradient`: float32 [trained parameters].
+
+    The frozen layers come before the others, so their values are the front part of one flat vector of all.
+    """
 
     def __init__(self, spec: TaskSpec, device: torch.device) -> None:
-        self._shapes = specification.parameters(spec)
-        self.weights = torch.zeros(specification.parameter_count(spec), device=device)
+        shapes, trained = specification.parameters(spec), specification.trained_parameters(spec)
+        self._frozen_shapes = {name: shape for name, shape in shapes.items() if name not in trained}
+        every = torch.zeros(specification.parameter_count(spec), device=device)
+        self._fixed, self.weights = every.tensor_split([len(every) - specification.trained_count(spec)])
         self.gradient = torch.zeros_like(self.weights)
-        values, gradients = split(self.weights, self._shapes), split(self.gradient, self._shapes)
-        parameters = {name: Parameter(values[name], gradients[name]) for name in self._shapes}
-        self._layers = build(specification.placed(spec), parameters, spec.bits)
+        values, gradients = split(every, shapes), split(self.gradient, trained)
+        nowhere = every.new_empty(0)
+        parameters = {name: Parameter(values[name], gradients.get(name, nowhere)) for name in shapes}
+        places = specification.placed(spec)
+        self._frozen = build(places[: spec.frozen], parameters, spec.bits)
+        self._trained = build(places[spec.frozen :], parameters, spec.bits)
+        self._trained_shapes = trained
 
     def load(self, parameters: Mapping[str, NDArray[Any]]) -> None:
         """Sets the weights to a model's."""
-        self.weights.copy_(torch.from_numpy(join(parameters, self._shapes)))
+        self.load_frozen(parameters)
+        self.weights.copy_(torch.from_numpy(join(parameters, self._trained_shapes)))
+
+    def load_frozen(self, parameters: Mapping[str, NDArray[Any]]) -> None:
+        """Sets those of the frozen layers, which are among `parameters`."""
+        self._fixed.copy_(torch.from_numpy(join(parameters, self._frozen_shapes)))
 
     def forward(self, x: Tensor, *, per_example: bool) -> tuple[Tensor, Saved]:
         """Logits [N, classes] or [N, tokens, classes] of inputs [N, *input shape], and what `backward` needs.
 
-        `per_example`: each example's activations have their own grid (scoring), not the batch's (training).
+        `per_example`: each example's activations have their own grid (scoring), not the batch's (training). In the
+        frozen layers they always have, so that an example's features do not depend on the others of its batch.
         """
-        return self._layers.forward(x, per_example)
+        features, _ = self._frozen.forward(x, True)
+        return self._trained.forward(features, per_example)
 
     def backward(self, gradient: Tensor, saved: Saved) -> None:
         """Writes `self.gradient`, given the loss's gradient with respect to the logits."""
-        self._layers.backward(gradient, saved, needs_input=False)
+        self._trained.backward(gradient, saved, needs_input=False)
 
 
 def split(flat: Any, shapes: Mapping[str, Shape]) -> dict[str, Any]:
@@ -59,4 +75,5 @@ def split(flat: Any, shapes: Mapping[str, Shape]) -> dict[str, Any]:
 
 def join(tensors: Mapping[str, NDArray[Any]], shapes: Mapping[str, Shape]) -> NDArray[Any]:
     """The flat vector of named tensors, in the order of `shapes`; a copy."""
-    return np.concatenate([tensors[name].reshape(-1) for name in shapes])
+    flat = [tensors[name].reshape(-1) for name in shapes]
+    return np.concatenate(flat) if flat else np.empty(0, np.float32)

@@ -8,6 +8,7 @@ import torch
 from deepblock import streams
 from deepblock.blockstore import Files
 from deepblock.cid import Cid
+from deepblock.data import read_start
 from deepblock.exact.elementwise import sgd_
 from deepblock.exact.loss import cross_entropy_gradient
 from deepblock.spec import RATE_ONE, TaskSpec
@@ -40,6 +41,7 @@ class Trainer:
         self._seed = work.seed
         self._device = device
         self._network = Network(spec, device)
+        self._network.load_frozen(read_start(spec, files))
         self._examples = load_examples(spec, files, spec.train, spec.n_train, device)
         self._rates = [as_float32(learning_rate(spec, step)) for step in range(spec.steps)]
         self._momentum = as_float32(spec.momentum)

@@ -13,6 +13,7 @@ from deepblock import tensors
 from deepblock.blockstore import Blockstore, Missing
 from deepblock.cid import Cid
 from deepblock.codec import Malformed
+from deepblock.spec import data_files
 from deepblock.training import audit, score, session
 from deepblock.training.state import Work as TrainingWork
 from deepblock.training.step import Cancelled as TrainingCancelled
@@ -125,7 +126,7 @@ class Performer:
 
     def _whole_file(self, work: Work, block: Cid) -> Cid:
         """The file that is incomplete without `block`: that is what somebody has to fetch."""
-        files = [work.spec.train, work.spec.heldout, *([work.model] if work.model else [])]
+        files = [*data_files(work.spec), *([work.model] if work.model else [])]
         return next((file for file in files if block in self._files.missing(file)), block)
 
 
