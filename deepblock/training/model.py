@@ -48,13 +48,16 @@ class Network:
         """Sets those of the frozen layers, which are among `parameters`."""
         self._fixed.copy_(torch.from_numpy(join(parameters, self._frozen_shapes)))
 
-    def forward(self, x: Tensor, *, per_example: bool) -> tuple[Tensor, Saved]:
-        """Logits [N, classes] or [N, tokens, classes] of inputs [N, *input shape], and what `backward` needs.
+    def features(self, x: Tensor) -> Tensor:
+        """What the frozen layers make of inputs [N, *input shape]. Each example's activations always have their own
+        grid here, so its features do not depend on the others of its batch."""
+        return self._frozen.forward(x, True)[0]
 
-        `per_example`: each example's activations have their own grid (scoring), not the batch's (training). In the
-        frozen layers they always have, so that an example's features do not depend on the others of its batch.
+    def forward(self, features: Tensor, *, per_example: bool) -> tuple[Tensor, Saved]:
+        """Logits [N, classes] or [N, tokens, classes] of `features`, and what `backward` needs.
+
+        `per_example`: each example's activations have their own grid (scoring), not the batch's (training).
         """
-        features, _ = self._frozen.forward(x, True)
         return self._trained.forward(features, per_example)
 
     def backward(self, gradient: Tensor, saved: Saved) -> None:

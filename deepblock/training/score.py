@@ -8,7 +8,7 @@ from deepblock.blockstore import Files
 from deepblock.cid import Cid
 from deepblock.exact.loss import cross_entropy
 from deepblock.spec import TaskSpec, batch_numbers
-from deepblock.training.examples import load_examples
+from deepblock.training.features import Features
 from deepblock.training.memory import keep_memory
 from deepblock.training.model import Network
 from deepblock.training.state import load_model
@@ -34,12 +34,12 @@ def score(
     at = torch.device(device)
     network = Network(spec, at)
     network.load(load_model(spec, files, model))
-    examples = load_examples(spec, files, spec.heldout, spec.n_heldout, at)
+    examples = Features(spec, files, spec.heldout, spec.n_heldout, network, at)
     loss, correct = 0, 0
     with torch.inference_mode():
         for indices in torch.arange(spec.n_heldout, device=at).split(batch or _fitting(spec)):
-            inputs, labels = examples.take(indices)
-            logits, _ = network.forward(inputs, per_example=True)
+            features, labels = examples.take(indices)
+            logits, _ = network.forward(features, per_example=True)
             losses, right = cross_entropy(logits, labels)
             loss += int(losses.mul(MICRO).round_().long().sum())
             correct += int(right.sum())

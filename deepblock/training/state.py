@@ -12,6 +12,7 @@ from torch import Tensor
 from deepblock import streams
 from deepblock.blockstore import Files
 from deepblock.cid import Cid
+from deepblock.codec import Malformed
 from deepblock.data import read_start
 from deepblock.exact.elementwise import settle_
 from deepblock.spec import TaskSpec, parameters, trained_parameters
@@ -49,9 +50,14 @@ class State:
 
 
 def load_model(spec: TaskSpec, files: Files, model: Cid) -> dict[str, NDArray[Any]]:
-    """The parameters in a model's or an average's file. Raises Malformed."""
+    """The parameters in a model's or an average's file. Raises Malformed, also where frozen ones have changed."""
     manifest = model_manifest(spec)
-    return unpack(files.get_file(model, file_size(manifest)), manifest)
+    found = unpack(files.get_file(model, file_size(manifest)), manifest)
+    trained = trained_parameters(spec)
+    for name, tensor in read_start(spec, files).items():
+        if name not in trained and not np.array_equal(found[name], tensor):
+            raise Malformed(f"{name} is frozen, and not what the task starts from")
+    return found
 
 
 def first_model(spec: TaskSpec, files: Files) -> dict[str, NDArray[Any]]:

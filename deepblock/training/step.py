@@ -12,7 +12,7 @@ from deepblock.data import read_start
 from deepblock.exact.elementwise import sgd_
 from deepblock.exact.loss import cross_entropy_gradient
 from deepblock.spec import RATE_ONE, TaskSpec
-from deepblock.training.examples import load_examples
+from deepblock.training.features import Features
 from deepblock.training.memory import keep_memory
 from deepblock.training.model import Network
 from deepblock.training.state import State, Work, derive_state, load_state, store_state
@@ -42,7 +42,7 @@ class Trainer:
         self._device = device
         self._network = Network(spec, device)
         self._network.load_frozen(read_start(spec, files))
-        self._examples = load_examples(spec, files, spec.train, spec.n_train, device)
+        self._examples = Features(spec, files, spec.train, spec.n_train, self._network, device)
         self._rates = [as_float32(learning_rate(spec, step)) for step in range(spec.steps)]
         self._momentum = as_float32(spec.momentum)
         self._decay = as_float32(spec.decay)
@@ -52,8 +52,8 @@ class Trainer:
         network = self._network
         network.weights.copy_(state.weights)
         indices = streams.batch(self._seed, step, self._spec.batch, self._spec.n_train)
-        inputs, labels = self._examples.take(torch.from_numpy(indices).to(self._device))
-        logits, tape = network.forward(inputs, per_example=False)
+        features, labels = self._examples.take(torch.from_numpy(indices).to(self._device))
+        logits, tape = network.forward(features, per_example=False)
         network.backward(cross_entropy_gradient(logits, labels), tape)
         lr = self._rates[step % self._spec.steps]
         sgd_(state.weights, state.momentum, network.gradient, lr, self._momentum, self._decay)
