@@ -104,6 +104,7 @@ def _check_cheap(spec: TaskSpec, frozen: int) -> None:
         raise SpecError(
             f"checking costs {checking} MACs (3 evaluations of {spec.n_heldout} held-out examples, and one "
             f"segment): more than a tenth of a session's {session}"
+            + (", frozen layers counted" if frozen else "")
         )
 
 
