@@ -68,6 +68,7 @@ PARAMS = Params(
     fee_per_byte=10,
     max_transactions=2_000,
     max_shares=8,
+    share_age=6,
     max_signals=8,
     max_body=512 << 10,
     max_future=10,
@@ -149,7 +150,7 @@ class Parts:
 
     def commit(self, block: Block, body: Body) -> Block:
         state = self.chain.state(block.header.parent)
-        apply_block(self.params, state, block, body)
+        apply_block(self.params, state, block, body, self.chain.past(block.header.parent))
         self.chain.commit(block, body, state.delta())
         self.mempool.follow((), body.transactions, self.chain.state(), self.chain.head.height + 1)
         return block

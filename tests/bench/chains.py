@@ -23,9 +23,11 @@ def grow(chain: Chain, bodies: Iterable[Body]) -> Iterator[Block]:
     for body in bodies:
         below = chain.ancestry(chain.head.id)
         now = below.timestamps[0] + chain.params.block_time
-        block = _sealed(chain, candidate(chain.params, chain.network, below, body.cid, MINER.address, 0, now))
+        task = chain.state().schedule().current
+        header = candidate(chain.params, chain.network, below, body.cid, MINER.address, 0, now, task)
+        block = _sealed(chain, header)
         state = chain.state()
-        apply_block(chain.params, state, block, body)
+        apply_block(chain.params, state, block, body, chain.past(block.header.parent))
         chain.commit(block, body, state.delta())
         yield block
 

@@ -91,7 +91,7 @@ class Forger:
             info = self._client.chain_get_block(missing)
             assert info.body is not None
             state = self.chain.state(info.header.parent)
-            apply_block(self.params, state, info.block, info.body)
+            apply_block(self.params, state, info.block, info.body, self.chain.past(info.header.parent))
             self.chain.commit(info.block, info.body, state.delta())
         head = self.chain.block(self.chain.head.id)
         assert head is not None
@@ -116,7 +116,16 @@ class Forger:
         head = self.follow()
         below = self.chain.ancestry(head.id)
         miner = Address(os.urandom(Address.SIZE))
-        made = candidate(self.params, self.network, below, body or Body().cid, miner, 0, int(time.time()))
+        made = candidate(
+            self.params,
+            self.network,
+            below,
+            body or Body().cid,
+            miner,
+            0,
+            int(time.time()),
+            self.chain.state().schedule().current,
+        )
         return replace(made, **changes)
 
     def sealed(self, header: Header, states: tuple[Cid, ...], average: Cid, score: Score) -> Block:

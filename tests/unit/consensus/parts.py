@@ -7,6 +7,7 @@ from consensus.difficulty import cost
 from consensus.header import Ancestry
 from consensus.params import Params
 from consensus.seal import gate, limit, ticket
+from consensus.shares import Below
 from consensus.state import State
 from consensus.task import TaskState, base_task, specs
 from consensus.template import candidate, genesis, genesis_state
@@ -66,7 +67,8 @@ PARAMS = Params(
     maturity=3,
     fee_per_byte=10,
     max_transactions=20,
-    max_shares=0,
+    max_shares=3,
+    share_age=3,
     max_signals=2,
     max_body=8_192,
     max_future=20,
@@ -82,7 +84,8 @@ PARAMS = Params(
     plateau=5,
 )
 """Two tasks in epochs of four blocks; the subsidy halves after ten; rewards mature after three. A task is active after
-three signals in four blocks, and closes after five without a gain."""
+three signals in four blocks, and closes after five without a gain. A block carries three shares, of its
+own height and of the two before."""
 
 FLOOR = 4 * 384 << 16
 NETWORK = genesis(PARAMS).id
@@ -97,6 +100,11 @@ def empty_state() -> State:
     state = State(lambda key: None)
     genesis_state(PARAMS, state)
     return state
+
+
+def no_past(block: Cid) -> Below | None:
+    """For bodies without shares."""
+    return None
 
 
 def transfer(

@@ -54,7 +54,7 @@ def test_each_list_has_its_limit(what, limit, body):
 
 def test_shares_are_not_in_force_where_none_are_allowed():
     with pytest.raises(TooMany, match="1 shares, at most 0"):
-        check(Body((), (share(),)))
+        check(Body((), (share(),)), max_shares=0)
 
 
 def test_it_has_a_size():

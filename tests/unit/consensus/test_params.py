@@ -29,9 +29,11 @@ def test_zero_where_a_rule_divides_or_waits(name):
         check_params(replace(DEVNET, **{name: () if name == "base_tasks" else 0}))
 
 
-def test_what_no_rule_checks_yet_cannot_be_carried():
-    with pytest.raises(ValueError, match="max_shares"):
-        check_params(replace(DEVNET, max_shares=8))
+@pytest.mark.parametrize(("name", "most"), [("max_shares", 64), ("share_age", 128)])
+def test_shares_have_bounds(name, most):
+    check_params(replace(DEVNET, **{name: most}))
+    with pytest.raises(ValueError, match=f"{name} is {most + 1}"):
+        check_params(replace(DEVNET, **{name: most + 1}))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_the_network_of_these_parameters():
     assert str(NETWORK) == PINNED
 
 
-PINNED = "bafyreifd3hba57jqxlwgzmfljdvw5k2ioefvdmr5l5wquewvptnqg2mccq"
+PINNED = "bafyreihpuegph22sjsuvitd3yle56he5hth7bksvtonvithb4lytp2yjay"
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(PARAMS)])

@@ -10,7 +10,6 @@ from consensus.errors import (
     CannotPay,
     EscrowTooLow,
     FeeTooLow,
-    NotInForce,
     TaskExists,
     TaskNotOpen,
     WrongNonce,
@@ -19,7 +18,7 @@ from consensus.errors import (
 from consensus.transaction import apply_transaction, check_transaction
 from deepblock.codec import cid_of
 from deepblock.primitives import Signature
-from deepblock.transactions import CloseTask, FraudProof, FundTask
+from deepblock.transactions import CloseTask, FundTask
 from deepblock.types import Account
 from tests.unit.consensus.market_parts import contract, offer, opened
 from tests.unit.consensus.parts import (
@@ -141,18 +140,6 @@ def test_a_refused_transaction_changes_nothing():
         with pytest.raises((CannotPay, WrongNonce)):
             apply_transaction(PARAMS, state, 1, transaction)
     assert state.delta() == before
-
-
-def test_what_has_no_rules_is_refused():
-    transaction, state = (
-        ALICE.sign(FraudProof(NETWORK, ALICE.key, 0, 10_000, FIRST, 1, 1)),
-        state_with(100_000),
-    )
-    with pytest.raises(NotInForce, match="fraud_proof"):
-        check_transaction(PARAMS, NETWORK, transaction)
-    with pytest.raises(NotInForce, match="fraud_proof"):
-        apply_transaction(PARAMS, state, 1, transaction)
-    assert state.account(ALICE.address) == Account(100_000, 0)
 
 
 # --- tasks ------------------------------------------------------------------------------------------------------

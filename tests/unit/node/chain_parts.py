@@ -46,7 +46,7 @@ def extend(
     """Commits such a child."""
     block, body = block_on(chain, parent, transactions, **choices)
     state = chain.state(block.header.parent)
-    apply_block(chain.params, state, block, body)
+    apply_block(chain.params, state, block, body, chain.past(block.header.parent))
     chain.commit(block, body, state.delta())
     return block
 

@@ -58,7 +58,7 @@ def test_a_commit_stores_the_block_and_moves_the_head(opened):
     chain, database = opened
     block, body = block_on(chain)
     state = chain.state()
-    apply_block(PARAMS, state, block, body)
+    apply_block(PARAMS, state, block, body, chain.past(block.header.parent))
     assert chain.commit(block, body, state.delta()) == Switch((), (block.id,))
     assert chain.head.id == chain.id_at(1) == block.id
     assert chain.head.weight == block.header.difficulty
@@ -77,7 +77,7 @@ def test_an_equal_block_that_comes_second_is_kept_and_does_not_win(chain):
     first = extend(chain)
     block, body = block_on(chain, NETWORK, nonce=1)
     state = chain.state(NETWORK)
-    apply_block(PARAMS, state, block, body)
+    apply_block(PARAMS, state, block, body, chain.past(block.header.parent))
     assert chain.commit(block, body, state.delta()) is None
     assert chain.head.id == chain.id_at(1) == first.id
     assert chain.node(block.id) is not None
@@ -108,7 +108,7 @@ def test_a_reorganisation_undoes_and_applies(opened):
 
     block, body = block_on(chain, new[-1].id, seconds=1)
     state = chain.state(new[-1].id)
-    apply_block(PARAMS, state, block, body)
+    apply_block(PARAMS, state, block, body, chain.past(block.header.parent))
     switch = chain.commit(block, body, state.delta())
     assert switch == Switch((old[2].id, old[1].id, old[0].id), (new[0].id, new[1].id, block.id)), (
         "three lighter blocks give way to three heavier ones"
@@ -202,7 +202,7 @@ def test_a_write_that_fails_changes_nothing(opened, monkeypatch):
     before = contents(database), chain.head, dict(chain.tree.nodes)
     block, body = block_on(chain)
     state = chain.state()
-    apply_block(PARAMS, state, block, body)
+    apply_block(PARAMS, state, block, body, chain.past(block.header.parent))
     write = database.write
     monkeypatch.setattr(
         database, "write", lambda batch, sync=True: (_ for _ in ()).throw(OSError("disk full"))
