@@ -9,7 +9,7 @@ from consensus.transition import apply_block
 from deepblock.cid import Cid
 from deepblock.primitives import Address
 from deepblock.transactions import Transaction
-from deepblock.types import Block, Body, Result, Score, Seal
+from deepblock.types import Block, Body, Result, Score, Seal, Share
 from node.chain import Chain
 from node.storage.database import Database
 from tests.unit.consensus.parts import ALICE, PARAMS, named
@@ -28,15 +28,17 @@ def block_on(
     nonce: int = 0,
     seconds: int = PARAMS.block_time,
     loss: int = 1_000_000,
+    shares: Sequence[Share] = (),
 ) -> tuple[Block, Body]:
     """A child of `parent` (the head unless said). `nonce` tells siblings apart; `seconds`: after the parent."""
     below = chain.ancestry(parent or chain.head.id)
-    body = Body(tuple(transactions))
+    body = Body(tuple(transactions), tuple(shares))
     now = below.timestamps[0] + seconds
     task = chain.state(below.parent).schedule().current
     header = candidate(chain.params, chain.network, below, body.cid, miner, nonce, now, task)
     average, score = named(f"average {header.cid}"), Score(loss, 5)
-    states = tuple(named(f"{header.cid} {segment}") for segment in range(4))
+    segments = chain.specs[task].segments
+    states = tuple(named(f"{header.cid} {segment}") for segment in range(segments))
     return Block(header, Seal(states, average, score), Result(average, score)), body
 
 
