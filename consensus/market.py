@@ -24,7 +24,7 @@ from consensus.state import State
 from consensus.task import Contract, Listed, OpenTasks, TaskState, base_task
 from deepblock.cid import Cid
 from deepblock.codec import cid_of, encode
-from deepblock.spec import SpecError, check_bounds, session_macs
+from deepblock.spec import SpecError, TaskSpec, check_bounds, session_macs
 from deepblock.transactions import CloseTask, FundTask, OpenTask
 
 MAX_SPEC: Final = 16 << 10
@@ -37,20 +37,29 @@ LEAST_GAIN: Final = 1_000
 def check_offer(params: Params, offer: OpenTask) -> None:
     """Rule T1. What an offer shows by itself: a description within the bounds, a session that costs at most so many of
     base task 0, and money for at least an epoch."""
-    size = len(encode(offer.spec))
+    check_terms(params, offer.spec, offer.pay)
+    if offer.escrow < offer.pay * params.epoch:
+        raise EscrowTooLow(offer.escrow, offer.pay * params.epoch)
+
+
+def check_terms(params: Params, spec: TaskSpec, pay: int) -> None:
+    """Of an offer, what does not depend on how much escrow there is."""
+    size = len(encode(spec))
     if size > MAX_SPEC:
         raise SpecTooLarge(size, MAX_SPEC)
     try:
-        check_bounds(offer.spec, params.min_train)
+        check_bounds(spec, params.min_train)
     except SpecError as error:
         raise SpecRefused(str(error)) from None
-    macs, most = session_macs(offer.spec), params.max_task_cost * session_macs(params.base_tasks[0])
-    if macs > most:
-        raise TaskTooExpensive(macs, most)
-    if not offer.pay:
+    if session_macs(spec) > max_session_macs(params):
+        raise TaskTooExpensive(session_macs(spec), max_session_macs(params))
+    if not pay:
         raise NoPay
-    if offer.escrow < offer.pay * params.epoch:
-        raise EscrowTooLow(offer.escrow, offer.pay * params.epoch)
+
+
+def max_session_macs(params: Params) -> int:
+    """The most that a session of a sponsored task may cost."""
+    return params.max_task_cost * session_macs(params.base_tasks[0])
 
 
 def open_task(params: Params, state: State, height: int, offer: OpenTask) -> None:

@@ -19,7 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from deepblock import api
 from deepblock.cid import DAG_CBOR, Cid, cid_of_block
-from deepblock.primitives import Address
+from deepblock.primitives import Address, Motes
+from deepblock.spec import TaskSpec
 from deepblock.transactions import Transaction
 from deepblock.unixfs import file_cid
 
@@ -144,6 +145,10 @@ class Client:
 
     def task_get(self, task: Cid) -> api.TaskInfo:
         return self._ask(api.TaskInfo, "task_get", task)
+
+    def task_quote(self, spec: TaskSpec, pay: Motes) -> api.Quote:
+        """For `pay` a block. Raises RpcError with code `api.REFUSED` where such a task cannot be opened."""
+        return self._ask(api.Quote, "task_quote", spec, pay)
 
     def model_get(self, task: Cid | None = None, last: int = 16) -> api.ModelInfo:
         """Of the head's task unless said; `last`: how many blocks of its lineage."""

@@ -29,8 +29,8 @@ from node.p2p.events import DoorError, ListenError
 from node.peers import Peers
 from node.pipeline import Pipeline
 from node.retention import Retention
-from node.rpc.methods import Services
 from node.rpc.server import Server
+from node.rpc.services import Services
 from node.serve import Service
 from node.storage.database import Database
 from node.sync import Sync

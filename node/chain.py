@@ -40,7 +40,7 @@ class Chain:
             self._create(first)
         self._check_identity()
         self.tree = self._load_tree()
-        self._learn(database.items(schema.STATE + SPECS))
+        self._learn(database.items(schema.SPEC))
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -128,6 +128,9 @@ class Chain:
         batch.put(schema.UNDO + block.id, encode(delta))
         for name, data in fresh.items():
             batch.put(schema.TREE + name, data)
+        opened = [(key[1:], value) for key, value in delta.new.items() if key[:1] == SPECS and value]
+        for task, description in opened:
+            batch.put(schema.SPEC + task, description)
         switch = None
         if self.tree.is_better(node):
             way = self.tree.switch(self.head.id, parent.id)
@@ -139,7 +142,7 @@ class Chain:
             batch.put(schema.META_HEAD, block.id)
             switch = Switch(way.undo, (*way.apply, block.id))
         self._db.write(batch)
-        self._learn((key[1:], value) for key, value in delta.new.items() if key[:1] == SPECS and value)
+        self._learn(opened)
         self.tree.add(node)
         if switch:
             self.tree.head = node

@@ -24,7 +24,7 @@ from node.chain import Chain
 from node.mempool import Mempool
 from node.miner import MinerStatus
 from node.peers import Row
-from node.rpc.methods import Services
+from node.rpc.services import Services
 from node.rpc.server import Server
 from node.storage.database import Database
 from node.sync import SyncStatus
@@ -60,7 +60,7 @@ PARAMS = Params(
     block_time=5,
     difficulty_half_life=50,
     share_ratio=4,
-    epoch=2,
+    epoch=1,
     fallback_after=8,
     subsidy=50 * DBK,
     halving=2_100_000,
@@ -83,7 +83,7 @@ PARAMS = Params(
     signals_needed=3,
     plateau=8,
 )
-"""Two tasks in epochs of two blocks; rewards mature after two."""
+"""Two tasks, two epochs of one block each in turn; rewards mature after two."""
 
 
 def named(text: str) -> Cid:
