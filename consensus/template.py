@@ -34,10 +34,11 @@ def genesis(params: Params) -> Block:
 
 
 def genesis_state(params: Params, state: State) -> None:
-    """The tasks of the network, untrained; nobody has paid for the first two epochs."""
+    """The tasks of the network, untrained; nobody has paid for the epoch of the first block, nor for the next."""
     for task in specs(params):
         state.set_task(task, TaskState())
-    state.set_schedule(Schedule(base_task(params, 0), base_task(params, 1)))
+    epoch = 1 // params.epoch
+    state.set_schedule(Schedule(base_task(params, epoch), base_task(params, epoch + 1)))
 
 
 def candidate(

@@ -6,7 +6,7 @@ import pytest
 
 from consensus.header import check_header
 from consensus.task import Schedule
-from consensus.template import candidate, genesis
+from consensus.template import candidate, genesis, genesis_state
 from deepblock.codec import cid_of
 from deepblock.primitives import Hash32
 from deepblock.types import Body
@@ -31,7 +31,7 @@ def test_the_network_of_these_parameters():
     assert str(NETWORK) == PINNED
 
 
-PINNED = "bafyreihpuegph22sjsuvitd3yle56he5hth7bksvtonvithb4lytp2yjay"
+PINNED = "bafyreib7alrlxpydjckv3vjkyvdmpkln3qt6aosq5pwdcwxrvdxr53leqm"
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(PARAMS)])
@@ -53,6 +53,9 @@ def test_the_first_state_knows_the_tasks():
     assert state.task(FIRST).model is None
     assert state.schedule() == Schedule(FIRST, FIRST)
     assert state.open_tasks().items == ()
+    short = replace(PARAMS, epoch=1)
+    genesis_state(short, state)
+    assert state.schedule() == Schedule(FIRST, SECOND), "the first block is in epoch 1"
     assert state.supply().issued == 0
 
 
