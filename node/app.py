@@ -75,7 +75,7 @@ class App:
         self.peers = Peers(self.door, list(config.bootstrap))
         self.jobs = Jobs(folder / BLOBS, threads=config.threads, device=config.device)
         self.fetcher = Fetcher(self.door, self.peers, self.blobs)
-        self.data = TaskData(self.chain, self.blobs, self.fetcher)
+        self.data = TaskData(self.chain, self.blobs, self.fetcher, config.task_data << 30)
         draw = random.SystemRandom().randrange
         self.auditor = Auditor(self.chain, self.jobs, self.fetcher, self.blobs, self.data, draw)
         self.pipeline = Pipeline(
@@ -105,7 +105,10 @@ class App:
         try:
             await self._start(node_file)
             async with asyncio.TaskGroup() as group:
-                parts = [self.ears.run(), self.peers.run(), self.sync.run(), Terminal(self.services).run()]
+                parts = [
+                    self.ears.run(), self.peers.run(), self.sync.run(), self.data.run(),
+                    Terminal(self.services).run(),
+                ]  # fmt: skip
                 if self.config.mine:
                     parts.append(self.miner.run(self.sync.ready))
                 tasks = [group.create_task(part) for part in parts]

@@ -43,6 +43,9 @@ class NodeConfig(BaseModel):
     bootstrap: tuple[str, ...] = Field((), description="multiaddrs of nodes to begin with")
     mine: bool = Field(True, description="train and earn; without it the node only checks and serves")
     address: Address | None = Field(None, description="where rewards go; by default DATA_DIR/wallet.json")
+    task_data: int = Field(
+        8, ge=0, le=1 << 20, description="GiB of sponsored tasks' data to fetch before they are scheduled"
+    )
     threads: int = Field(1, ge=1, le=256, description="CPU threads of each training process")
     device: str = Field("cpu", description="cpu, cuda, cuda:1 …")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")

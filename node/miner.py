@@ -19,10 +19,10 @@ from consensus.task import may_fall_back
 from consensus.template import candidate
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
-from deepblock.codec import cid_of, encode
+from deepblock.codec import Malformed, cid_of, encode
 from deepblock.primitives import Address
 from deepblock.tensors import file_size, model_manifest
-from deepblock.types import Block, Body, Seal
+from deepblock.types import Block, Body, Header, Seal
 from node.chain import Chain
 from node.fetch import Fetcher, NotAvailable
 from node.jobs.dispatcher import Jobs
@@ -79,6 +79,7 @@ class Miner:
         self._record: SessionRecord | None = None
         self._session: asyncio.Task[Seal] | None = None
         self._status = MinerStatus(False, address)
+        self._fallback = cid_of(chain.params.base_tasks[0])
 
     def status(self) -> MinerStatus:
         return self._status
@@ -93,9 +94,10 @@ class Miner:
                 record = record or self._begin()
                 await self._prepare(record)
                 await self._mine(record)
-            except NotAvailable as error:
+            except (NotAvailable, Malformed, TimeoutError) as error:
                 name = self._chain.specs[record.header.task].name if record else "the task"
-                log.warning("mining_waits", reason=f"the data of {name} is not here: {error}")
+                reason = str(error) or "its files take too long"
+                log.warning("mining_waits", reason=f"{name} cannot be trained now: {reason}")
                 await asyncio.sleep(RETRY)
             except JobError as error:
                 log.error("session_failed", reason=str(error))
@@ -111,20 +113,22 @@ class Miner:
 
     def _begin(self) -> SessionRecord:
         """Fixes header and body: after this, the result is determined."""
-        below = self._chain.ancestry(self._chain.head.id)
-        body = Body(self._mempool.choose(self._chain.state(), self._chain.head.height + 1))
-        self._nonce += 1
         chain, address, now = self._chain, self._status.address, int(self._clock())
+        below = chain.ancestry(chain.head.id)
+        signals = self._data.signals(chain.state())
+        body = Body(self._mempool.choose(chain.state(), below.height + 1), signals=signals)
+        self._nonce += 1
         task = self._task(below, now)
         header = candidate(chain.params, chain.network, below, body.cid, address, self._nonce, now, task)
         return SessionRecord(header, body)
 
     def _task(self, below: Ancestry, now: int) -> Cid:
-        """The scheduled one; base task 0 where its data cannot be had and the chain has stood still for long."""
+        """The scheduled one; base task 0 where the chain has stood still for long, for whatever reason: data that
+        nobody has, sessions that are void, a bar that nobody passes."""
         params = self._chain.params
-        task, fallback = self._chain.state().schedule().current, cid_of(params.base_tasks[0])
-        stuck = not self._data.at_hand(task) and self._data.at_hand(fallback)
-        return fallback if stuck and may_fall_back(params, now, below.timestamps[0]) else task
+        if may_fall_back(params, now, below.timestamps[0]):
+            return self._fallback
+        return self._chain.state().schedule().current
 
     def _resumable(self) -> SessionRecord | None:
         """The session that a crash interrupted, if its block could still be the next."""
@@ -141,14 +145,22 @@ class Miner:
         return replace(record, states=record.states[:intact])
 
     async def _prepare(self, record: SessionRecord) -> None:
-        """The data and the model that the session starts from."""
+        """The data and the model that the session starts from. Raises TimeoutError when the chain may fall back."""
         task = record.header.task
-        await self._data.ensure(task)
-        if model := self._chain.state().task(task).model:
-            try:
-                await self._fetcher.file(model, file_size(model_manifest(self._chain.specs[task])))
-            except NotAvailable:
-                await self._restorer.model(task, model)
+        async with asyncio.timeout(self._patience(record.header)):
+            await self._data.ensure(task)
+            if model := self._chain.state().task(task).model:
+                try:
+                    await self._fetcher.file(model, file_size(model_manifest(self._chain.specs[task])))
+                except NotAvailable:
+                    await self._restorer.model(task, model)
+
+    def _patience(self, header: Header) -> float | None:
+        """Seconds until base task 0 may be trained in place of this one; for base task 0 there is no other."""
+        if header.task == self._fallback:
+            return None
+        params, parent = self._chain.params, self._chain.ancestry(header.parent).timestamps[0]
+        return max(0.0, parent + params.fallback_after * params.block_time - self._clock())
 
     async def _mine(self, record: SessionRecord) -> None:
         header = record.header

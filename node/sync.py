@@ -11,12 +11,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
 import structlog
 
-from consensus.errors import Invalid, NotYet
+from consensus.errors import Invalid, NotYet, TaskUnknown
 from consensus.transition import check_block
 from deepblock.cid import Cid
 from deepblock.codec import Malformed, encode
@@ -204,7 +205,8 @@ class Sync:
         for block in blocks:
             if block.header.parent != before:
                 raise Unconnected(block.id, block.header.parent)
-            check_block(self._chain.params, self._chain.network, block, self._chain.specs.get)
+            with suppress(TaskUnknown):  # opened in a block shown before it: checked when its turn comes
+                check_block(self._chain.params, self._chain.network, block, self._chain.specs.get)
             before = block.id
         log.info("syncing", peer=peer, from_height=blocks[0].height, to_height=blocks[-1].height)
         return blocks

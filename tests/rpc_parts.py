@@ -24,8 +24,8 @@ from node.chain import Chain
 from node.mempool import Mempool
 from node.miner import MinerStatus
 from node.peers import Row
-from node.rpc.services import Services
 from node.rpc.server import Server
+from node.rpc.services import Services
 from node.storage.database import Database
 from node.sync import SyncStatus
 

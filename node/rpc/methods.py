@@ -168,9 +168,7 @@ def tx_get(node: Services, id: Cid) -> api.TransactionInfo:
             f"transaction {id} is confirmed at height {height}, but the body of that block is not here"
         )
     depth = confirmations(node, find_node(node, block_id))
-    return api.TransactionInfo(
-        id, "confirmed", depth, block_id, height, index, body.transactions[index]
-    )
+    return api.TransactionInfo(id, "confirmed", depth, block_id, height, index, body.transactions[index])
 
 
 # --- miner ----------------------------------------------------------------------------------------------
