@@ -32,7 +32,7 @@ from tests.unit.consensus.parts import ALICE, BOB, CAROL, PARAMS, transfer
 from tests.unit.consensus.test_state_tree import reference
 from tests.unit.node.chain_parts import block_on, contents
 
-SMALL = replace(PARAMS, maturity=2, finality=4, halving=5)
+SMALL = replace(PARAMS, maturity=3, finality=4, halving=5)
 WALLETS = (ALICE, BOB, CAROL)
 WHO = st.integers(0, 2)
 
@@ -50,7 +50,7 @@ class Chains(RuleBasedStateMachine):
         self.order = [self.chain.network]
         self.lost: list[Share] = []
         self.nonce = 0
-        for miner in (0, 1, 2, 0):  # who has mined can pay
+        for miner in (0, 1, 2, 0, 1, 2):  # who has mined can pay
             self.commit(*self.made(self.chain.head.id, (), miner, 10))
 
     def teardown(self) -> None:
@@ -78,7 +78,7 @@ class Chains(RuleBasedStateMachine):
             else:
                 assert self.pool.pending()[-1] == transaction
 
-    @rule(prover=WHO, which=st.integers(0, 20), off=st.sampled_from((0, 0, 0, 1)))
+    @rule(prover=WHO, which=st.integers(0, 3), off=st.sampled_from((0, 0, 0, 1)))
     def somebody_proves_a_fraud(self, prover: int, which: int, off: int) -> None:
         """Of a share of the head's chain (or of a height where it is not)."""
         carried = [
@@ -104,10 +104,12 @@ class Chains(RuleBasedStateMachine):
     @rule(miner=WHO, seconds=st.integers(1, 30), data=st.data())
     def a_block_on_the_head(self, miner: int, seconds: int, data: st.DataObject) -> None:
         chosen = self.pool.choose(self.chain.state(), self.chain.head.height + 1)
+        if data.draw(st.booleans()):
+            self.a_session_is_lost(miner, seconds, 0)
         shares = self.carriable(self.chain.head.id, seconds, data)
         self.commit(*self.made(self.chain.head.id, chosen, miner, seconds, shares))
 
-    @rule(miner=WHO, seconds=st.integers(1, 30), back=st.integers(0, 6))
+    @rule(miner=WHO, seconds=st.integers(1, 30), back=st.integers(0, 2))
     def a_session_is_lost(self, miner: int, seconds: int, back: int) -> None:
         """Nobody has a block of it, but it may be a share."""
         block, _ = self.made(self.order[-1 - back % len(self.order)], (), miner, seconds)
@@ -229,7 +231,8 @@ class Chains(RuleBasedStateMachine):
     def carriable(self, parent: Cid, seconds: int, data: st.DataObject) -> tuple[Share, ...]:
         """Sessions that a block on `parent` can carry: the rule takes those, and only those, that a plain look at the
         whole chain allows."""
-        known = [*self.lost, *(Share(block.header, block.seal) for block, _ in self.blocks.values())][-12:]
+        blocks = [Share(block.header, block.seal) for block, _ in self.blocks.values()]
+        known = [*blocks[-4:], *self.lost[-4:]]
         if not known:
             return ()
         wanted = data.draw(st.lists(st.sampled_from(range(len(known))), max_size=SMALL.max_shares))
