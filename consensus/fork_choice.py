@@ -48,7 +48,8 @@ class BlockTree:
         self.head = self.root
 
     def child(self, block: Block, state_root: Hash32) -> Node:
-        """The node that `block` would have; its parent must be known."""
+        """Rule W1. The node that `block` would have: it weighs its parent's weight and its difficulty. Its parent must
+        be known."""
         header = block.header
         weight = self.nodes[header.parent].weight + header.difficulty
         return Node(
@@ -60,7 +61,7 @@ class BlockTree:
         self.at_height.setdefault(node.height, []).append(node.id)
 
     def is_better(self, node: Node) -> bool:
-        """Heavier than the head, and on its chain down to the finality depth."""
+        """Rule W2. Heavier than the head, and on its chain down to the finality depth."""
         if node.weight <= self.head.weight:
             return False
         return len(self.switch(self.head.id, node.parent).undo) <= self.finality

@@ -39,14 +39,14 @@ class Ancestry:
 
 
 def required_difficulty(params: Params, below: Ancestry) -> int:
-    """D of a child. On the genesis, which has no parent to measure from, the schedule is met."""
+    """Rule H2. D of a child. On the genesis, which has no parent to measure from, the schedule is met."""
     if len(below.timestamps) < 2:
         return next_difficulty(params, below.difficulty, params.block_time)
     return next_difficulty(params, below.difficulty, below.timestamps[0] - below.timestamps[1])
 
 
 def median_time(params: Params, below: Ancestry) -> int:
-    """Unix seconds that a child must exceed: the median of the last blocks (of an even number the upper)."""
+    """Rule H3. Unix seconds that a child must exceed: the median of the last blocks (of an even number the upper)."""
     window = sorted(below.timestamps[: params.median_window])
     return window[len(window) // 2]
 
@@ -54,8 +54,8 @@ def median_time(params: Params, below: Ancestry) -> int:
 def check_header(
     params: Params, network: Cid, header: Header, below: Ancestry, scheduled: Cid, now: int
 ) -> None:
-    """All that a header owes to its parent. `scheduled`: the task whose turn it is after the parent; `now`: this node's
-    clock, Unix seconds."""
+    """Rule H1. All that a header owes to its parent. `scheduled`: the task whose turn it is after the parent; `now`:
+    this node's clock, Unix seconds."""
     if header.version != VERSION:
         raise WrongVersion(header.version, VERSION)
     if header.network != network:
@@ -74,7 +74,7 @@ def check_header(
 
 
 def check_time(params: Params, header: Header, below: Ancestry, now: int) -> None:
-    """Later than the median of the last blocks, and not far ahead of this clock."""
+    """Rule H4. Later than the median of the last blocks, and not far ahead of this clock."""
     median = median_time(params, below)
     if header.timestamp <= median:
         raise TooEarly(header.timestamp, median)

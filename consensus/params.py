@@ -81,7 +81,7 @@ class Params:
 
 
 def check_params(params: Params) -> None:
-    """Raises ValueError (SpecError for a task) unless a chain can live by these numbers."""
+    """Rule N3. Raises ValueError (SpecError for a task) unless a chain can live by these numbers."""
     positive = (
         "base_tasks", "block_time", "difficulty_half_life", "share_ratio", "epoch", "fallback_after", "halving",
         "maturity", "max_transactions", "share_age", "max_body", "median_window", "finality", "max_task_cost",

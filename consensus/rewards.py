@@ -53,7 +53,7 @@ def reward(params: Params, state: State, block: Block, body: Body, fees: int) ->
 
 
 def pay(params: Params, state: State, block: Block, body: Body) -> list[Payout]:
-    """Rule R6. A sponsored task pays for a block as the subsidy does, but only the shares that trained it too."""
+    """Rule R5. A sponsored task pays for a block as the subsidy does, but only the shares that trained it too."""
     task = block.header.task
     contract = state.task(task).contract
     if contract is None:
@@ -72,7 +72,7 @@ def promise(params: Params, state: State, height: int, payouts: Iterable[Payout]
 
 
 def burn(params: Params, state: State, height: int, proof: FraudProof) -> None:
-    """Rule F2. A proof, in the block at `height`, that a carried share is false takes the payouts that name the share,
+    """Rule F1. A proof, in the block at `height`, that a carried share is false takes the payouts that name the share,
     while they wait. The prover gets a quarter of their sum, which waits in its turn; the rest was never issued."""
     due = proof.height + params.maturity
     waiting = state.payouts(due).items if proof.height < height < due else ()
@@ -86,7 +86,7 @@ def burn(params: Params, state: State, height: int, proof: FraudProof) -> None:
 
 
 def pay_matured(state: State, height: int) -> None:
-    """Rule R5. Rewards whose time has come can be spent, by the transactions of this very block too."""
+    """Rule R6. Rewards whose time has come can be spent, by the transactions of this very block too."""
     for payout in state.payouts(height).items:
         account = state.account(payout.address)
         state.set_account(payout.address, replace(account, balance=account.balance + payout.amount))

@@ -60,7 +60,8 @@ def check_share_chained(
 
 
 def check_carried(params: Params, state: State, block: Block, body: Body, past: Past) -> None:
-    """All that a block owes to its shares. `state`: after the block's parent."""
+    """Rule C5. All that a block owes to its shares: each is in order, and none of these sessions is on the chain.
+    `state`: after the block's parent."""
     seen = {
         header
         for height in range(max(0, block.height - params.share_age), block.height)
@@ -92,7 +93,7 @@ def _check_one(params: Params, block: Block, share: Share, past: Past) -> None:
 
 
 def note_sessions(params: Params, state: State, block: Block, body: Body) -> None:
-    """Rule C5. A session is on a chain once, as a block or as a share, whatever seal is glued to its header: the
+    """Rule C6. A session is on a chain once, as a block or as a share, whatever seal is glued to its header: the
     headers of the last `share_age` blocks and of the shares that they carry are in the state."""
     headers = (block.header.cid, *(share.header.cid for share in body.shares))
     state.set_sessions(block.height, Sessions(headers))

@@ -26,7 +26,7 @@ Leaf = tuple[bytes, bytes | None]
 def update(
     root: Hash32, changes: Mapping[bytes, bytes | None], read: Callable[[bytes], bytes]
 ) -> tuple[Hash32, dict[bytes, bytes]]:
-    """The root after `changes` (key → value, None removes), and the nodes that are new, by hash.
+    """Rule S1. The root after `changes` (key → value, None removes), and the nodes that are new, by hash.
 
     `read` gives a node of the old tree by its hash.
     """

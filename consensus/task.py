@@ -97,12 +97,12 @@ def may_fall_back(params: Params, timestamp: int, parent_timestamp: int) -> bool
 
 
 def bar(spec: TaskSpec, task: TaskState) -> int:
-    """L: the loss of the task's model, and before there is one that of guessing, ln(classes) a label."""
+    """Rule G1. L: the loss of the task's model, and before there is one that of guessing, ln(classes) a label."""
     return task.score.loss if task.score else heldout_labels(spec) * ln_micro(spec.classes)
 
 
 def after_block(spec: TaskSpec, task: TaskState, passed: bool, result: Result) -> TaskState:
-    """The task after a block whose own session did or did not pass the gate.
+    """Rule G4. The task after a block whose own session did or did not pass the gate.
 
     The offset follows the median of all sessions: a passing one lowers it by ⌊L/1024⌋, a failing one, which wins
     16 times less often, raises it by 16 times as much. At least by one, so that a perfect model cannot freeze it;

@@ -13,7 +13,7 @@ from deepblock.types import Block, Body, Header, Result, Score, Seal
 
 
 def genesis(params: Params) -> Block:
-    """Block 0. It stands on the parameters: their CID is its network, its parent and its (empty) work, so the
+    """Rule N1. Block 0. It stands on the parameters: their CID is its network, its parent and its (empty) work, so the
     network's id, which is this block's id, commits to every rule that can differ."""
     constitution = cid_of(params)
     header = Header(
@@ -34,7 +34,7 @@ def genesis(params: Params) -> Block:
 
 
 def genesis_state(params: Params, state: State) -> None:
-    """The tasks of the network, untrained; nobody has paid for the epoch of the first block, nor for the next."""
+    """Rule N2. The tasks of the network, untrained; nobody has paid for the first block's epoch, nor for the next."""
     for task in specs(params):
         state.set_task(task, TaskState())
     epoch = 1 // params.epoch

@@ -29,7 +29,7 @@ from deepblock.transactions import (
 
 
 def check_transaction(params: Params, network: Cid, transaction: Transaction) -> None:
-    """What needs no state: the network, the fee for its size, the signature. Cheapest first."""
+    """Rule L1. What needs no state: the network, the fee for its size, the signature. Cheapest first."""
     payload = transaction.payload
     if payload.network != network:
         raise WrongTransactionNetwork(payload.network, network)
@@ -45,7 +45,7 @@ def check_transaction(params: Params, network: Cid, transaction: Transaction) ->
 
 
 def outlay(payload: Payload) -> int:
-    """Motes that leave the sender's account: the fee and what goes elsewhere."""
+    """Rule L2. Motes that leave the sender's account: the fee and what goes elsewhere."""
     match payload:
         case Transfer(amount=amount) | FundTask(amount=amount) | OpenTask(escrow=amount):
             return payload.fee + amount
@@ -53,8 +53,8 @@ def outlay(payload: Payload) -> int:
 
 
 def apply_transaction(params: Params, state: State, height: int, transaction: Transaction) -> int:
-    """What it does in the block at `height`. Returns the fee, in motes, which is the block's miner's. A transaction
-    that is refused has changed nothing."""
+    """Rule L3. What it does in the block at `height`. Returns the fee, in motes, which is the block's miner's. A
+    transaction that is refused has changed nothing."""
     payload = transaction.payload
     address = payload.sender.address
     sender = state.account(address)

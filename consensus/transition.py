@@ -32,7 +32,7 @@ def check_block(params: Params, network: Cid, block: Block, spec_of: SpecOf) -> 
 def check_chained(
     params: Params, network: Cid, block: Block, below: Ancestry, state: State, now: int
 ) -> None:
-    """What a block owes to the chain below it. `state`: after the parent; `now`: this node's clock, s."""
+    """Rule B6. What a block owes to the chain below it. `state`: after the parent; `now`: this node's clock, s."""
     header = block.header
     check_header(params, network, header, below, state.schedule().current, now)
     task = state.task(header.task)
@@ -41,7 +41,7 @@ def check_chained(
 
 
 def apply_block(params: Params, state: State, block: Block, body: Body, past: Past) -> None:
-    """Takes `state` from after the parent to after the block."""
+    """Rule B7. Takes `state` from after the parent to after the block, in this order."""
     header = block.header
     check_body(params, header, body)
     check_carried(params, state, block, body, past)

@@ -123,7 +123,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(cls: type[T], data: bytes, max_size: int = MAX_SIZE) -> T:
-    """The `cls` that `data` is the canonical encoding of. Raises Malformed."""
+    """Rule X1. The `cls` that `data` is the canonical encoding of. Raises Malformed."""
     if len(data) > max_size:
         raise Malformed(f"{cls.__name__}: {len(data)} bytes, more than {max_size}")
     try:
@@ -136,7 +136,7 @@ def decode(cls: type[T], data: bytes, max_size: int = MAX_SIZE) -> T:
 
 
 def cid_of(value: Any) -> Cid:
-    """The id of a dataclass instance: the CID of its canonical bytes."""
+    """Rule X2. The id of a dataclass instance: the CID of its canonical bytes."""
     return cid_of_block(encode(value))
 
 

@@ -38,7 +38,7 @@ def _is_honest_point(encoded: bytes) -> bool:
 
 
 def verify(key: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether `signature` (64 bytes, R ‖ s) over `message` is by `key` (32 bytes).
+    """Rule X3. Whether `signature` (64 bytes, R ‖ s) over `message` is by `key` (32 bytes).
 
     RFC 8032 without the cofactor, and stricter, so that every library that follows the rule agrees: s < L;
     the key and R are canonical encodings (y < p) and of large order; s·B − h·A encodes to exactly R.

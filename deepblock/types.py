@@ -45,7 +45,7 @@ class Header:
 
     @cached_property
     def seed(self) -> bytes:
-        """32 bytes from which the whole session follows (protocol: Session)."""
+        """Rule X4. 32 bytes from which the whole session follows (protocol: Session)."""
         return hashlib.sha256(b"deepblock/session/1" + encode(self)).digest()
 
 
