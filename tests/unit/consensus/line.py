@@ -100,9 +100,10 @@ class Line:
 
     # --- taken -----------------------------------------------------------------------------------------------
 
-    def check(self, block: Block, body: Body) -> State:
+    def check(self, block: Block, body: Body, now: int | None = None) -> State:
         """The state after a block that every rule takes, but nothing is kept. Raises RuleError."""
-        parent, now = block.header.parent, block.header.timestamp
+        parent = block.header.parent
+        now = block.header.timestamp if now is None else now
         below = self.below(parent)
         check_block(self.params, self.network, block, lambda task: self.state(parent).spec(self.params, task))
         check_chained(self.params, self.network, block, below.ancestry, below.state, now)

@@ -10,15 +10,17 @@ from consensus.errors import (
     CannotPay,
     EscrowTooLow,
     FeeTooLow,
+    NothingToBurn,
     TaskExists,
     TaskNotOpen,
     WrongNonce,
     WrongTransactionNetwork,
 )
+from consensus.state import Payout, Payouts, Supply
 from consensus.transaction import apply_transaction, check_transaction
 from deepblock.codec import cid_of
 from deepblock.primitives import Signature
-from deepblock.transactions import CloseTask, FundTask
+from deepblock.transactions import CloseTask, FraudProof, FundTask
 from deepblock.types import Account
 from tests.unit.consensus.market_parts import contract, offer, opened
 from tests.unit.consensus.parts import (
@@ -139,6 +141,33 @@ def test_a_refused_transaction_changes_nothing():
     for transaction in (transfer(ALICE, NOBODY, 1), transfer(ALICE, NOBODY, 1, nonce=1)):
         with pytest.raises((CannotPay, WrongNonce)):
             apply_transaction(PARAMS, state, 1, transaction)
+    assert state.delta() == before
+
+
+# --- fraud proofs -----------------------------------------------------------------------------------------------
+
+
+def test_a_proof_moves_what_waits_and_costs_its_fee():
+    state = state_with(20_000, nonce=4)
+    false = named("share")
+    state.set_supply(Supply(30_000 + 400))
+    state.set_payouts(5, Payouts((Payout(BOB.address, 375, false), Payout(CAROL.address, 25, false))))
+    proof = ALICE.sign(FraudProof(NETWORK, ALICE.key, 4, 10_000, false, 2, 1))
+    check(proof)
+    assert apply_transaction(PARAMS, state, 3, proof) == 10_000
+    assert state.account(ALICE.address) == Account(10_000, 5)
+    assert state.payouts(5) == Payouts()
+    assert state.payouts(6).items == (Payout(ALICE.address, 100),)
+    assert state.supply().issued == 30_100
+
+
+def test_a_proof_of_nothing_costs_nothing():
+    state = state_with(20_000)
+    before = state.delta()
+    with pytest.raises(NothingToBurn):
+        apply_transaction(
+            PARAMS, state, 3, ALICE.sign(FraudProof(NETWORK, ALICE.key, 0, 10_000, FIRST, 2, 1))
+        )
     assert state.delta() == before
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from consensus.fork_choice import Switch
-from consensus.state import Delta
+from consensus.state import Delta, Sessions
 from consensus.state_tree import EMPTY, update
 from consensus.template import genesis
 from consensus.transition import apply_block
 from deepblock.codec import encode
 from deepblock.primitives import DBK
-from deepblock.types import Body
+from deepblock.types import Body, Share
 from node.chain import Chain
 from node.errors import StartError
 from node.storage import schema
@@ -296,3 +296,38 @@ def test_every_state_on_every_branch_can_be_looked_at_without_touching_it(opened
         assert state.supply().issued == 25 * DBK * block.height
         state.set_account(BOB.address, state.account(BOB.address))
     assert contents(database) == before
+
+
+# --- what shares stand on ---------------------------------------------------------------------------------------
+
+
+def test_shares_stand_on_the_last_blocks_of_their_carriers_chain(chain):
+    blocks = [extend(chain) for _ in range(4)]
+    side = extend(chain, blocks[1].id, nonce=9)
+    past = chain.past(blocks[3].id)
+    assert [past(block.id) is not None for block in (*blocks, side)] == [False, True, True, True, False]
+    below = past(blocks[1].id)
+    assert below and below.ancestry == chain.ancestry(blocks[1].id)
+    assert below.state.task(FIRST).blocks == 2
+    assert chain.past(side.id)(side.id) and chain.past(side.id)(blocks[0].id)
+    assert chain.past(blocks[0].id)(NETWORK)
+
+
+def test_a_block_with_shares_is_undone_like_any_other(opened):
+    chain, database = opened
+    extend(chain)
+    before = dict(database.items(schema.STATE))
+    fork = chain.head.id
+    orphan = extend(chain, loss=999_999)
+    lighter = extend(chain, fork, nonce=7)
+    share = Share(lighter.header, lighter.seal)
+    carrier, body = block_on(chain, orphan.id, shares=(share,))
+    state = chain.state()
+    apply_block(PARAMS, state, carrier, body, chain.past(orphan.id))
+    assert len(state.sessions(3).headers) == 2
+    chain.commit(carrier, body, state.delta())
+    for _ in range(2):
+        lighter = extend(chain, lighter.id, seconds=1)
+    assert chain.head.id == lighter.id
+    assert {key: chain.state(fork).get(key) for key in before} == before
+    assert chain.state(fork).sessions(3) == Sessions()
