@@ -36,7 +36,8 @@ class TaskSpec:
     An input byte x enters as f32((x − input_zero) / input_span); tokens are bytes with zero 0 and span 1. The last
     layer gives `classes` logits, or as many for each token. `train` and `heldout` name canonical dataset
     files. A session is `segments` (K) segments of `steps` (m) SGD steps on `batch` (B) examples; within each
-    segment the learning rate falls from `lr_high` to `lr_low`. Products are formed on a grid of `bits`. The first
+    segment the learning rate falls from `lr_high` to `lr_low`; the average is of the states after the last
+    `averaged` segments. Products are formed on a grid of `bits`. The first
     weights follow from `init_seed`, where `start` does not name others.
     """
 
@@ -60,6 +61,11 @@ class TaskSpec:
     decay: U32
     bits: U8
     start: Start | None = None
+
+    @property
+    def averaged(self) -> int:
+        """⌈K/2⌉: a session begins where the task stands, so the states of its first half would hold the average back."""
+        return self.segments - self.segments // 2
 
     @property
     def frozen(self) -> int:

@@ -38,13 +38,13 @@ class Work:
 @dataclass(frozen=True, slots=True)
 class State:
     """Of the trained parameters alone. `weights` and `momentum`: float32 [trained parameters]; `total`: int64, the sum
-    of the segment ends so far."""
+    of the segment ends so far that the average is of."""
 
     weights: Tensor
     momentum: Tensor
     total: Tensor
 
-    def end_segment(self) -> None:
+    def add_to_sum(self) -> None:
         """sum += round_half_even(weights · 2^24)."""
         self.total.add_(self.weights.double().mul_(SUM_ONE).round_().long())
 
@@ -104,8 +104,8 @@ def store_state(spec: TaskSpec, files: Files, state: State) -> Cid:
 
 
 def store_average(spec: TaskSpec, files: Files, state: State) -> Cid:
-    """Keeps the file of the SWA average f32(f64(sum) / (K · 2^24)) that a last state gives; its CID."""
-    average = (state.total.cpu().numpy().astype(np.float64) / (spec.segments * SUM_ONE)).astype(np.float32)
+    """Keeps the file of the SWA average f32(f64(sum) / (⌈K/2⌉ · 2^24)) that a last state gives; its CID."""
+    average = (state.total.cpu().numpy().astype(np.float64) / (spec.averaged * SUM_ONE)).astype(np.float32)
     return store_model(spec, files, split(average, trained_parameters(spec)))
 
 

@@ -85,7 +85,8 @@ def run_segments(
                     raise Cancelled(f"stopped in segment {index + 1} of {spec.segments}")
                 trainer.step(current, step)
                 on_step(step + 1 - start * spec.steps, (upto - start) * spec.steps)
-            current.end_segment()
+            if index >= spec.segments - spec.averaged:
+                current.add_to_sum()
             states.append(store_state(spec, files, current))
             on_segment(index + 1, states[-1])
     return tuple(states)
