@@ -214,7 +214,9 @@ def test_a_session_is_what_the_reference_makes_of_the_protocol(files, spec, name
             state = files.put_file(pack(tensors, state_manifest(spec)))
             assert state == result.states[g // spec.steps]
 
-    average = fixed | {name: np.float32(t / ((spec.segments + 1) // 2 * 2.0**24)) for name, t in total.items()}
+    average = fixed | {
+        name: np.float32(t / ((spec.segments + 1) // 2 * 2.0**24)) for name, t in total.items()
+    }
     assert files.put_file(pack(average, model_manifest(spec))) == result.average
     outcomes = []
     for example, labels in zip(heldout["inputs"], heldout["labels"], strict=True):
