@@ -64,7 +64,7 @@ class TaskSpec:
 
     @property
     def averaged(self) -> int:
-        """⌈K/2⌉: a session begins where the task stands, so the states of its first half would hold the average back."""
+        """⌈K/2⌉: a session begins where the task stands; its first half would hold the average back."""
         return self.segments - self.segments // 2
 
     @property
