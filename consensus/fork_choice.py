@@ -1,8 +1,10 @@
 """Which chain is the chain: the heaviest valid one, the first seen of equals (protocol: weight).
 
-The tree holds a small node a block. Nothing here checks a block; only valid ones are added.
+The tree holds a small node a block. Nothing here checks a block; only valid ones are
+added, and one that turns out false is removed with all that stand on it.
 """
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from consensus.header import Ancestry
@@ -35,7 +37,7 @@ class Switch:
 
 @dataclass(slots=True)
 class BlockTree:
-    """All known valid blocks. `finality`: how many blocks of the head's chain may be undone."""
+    """All blocks that are known and not known to be false. `finality`: how many blocks of the head's chain may be undone."""
 
     root: Node
     finality: int
@@ -65,6 +67,26 @@ class BlockTree:
         if node.weight <= self.head.weight:
             return False
         return len(self.switch(self.head.id, node.parent).undo) <= self.finality
+
+    def branch(self, block: Cid) -> tuple[Cid, ...]:
+        """A block and all that stand on it, parents first."""
+        found = {block: None}
+        height = self.nodes[block].height + 1
+        while above := [one for one in self.at_height.get(height, ()) if self.nodes[one].parent in found]:
+            found.update(dict.fromkeys(above))
+            height += 1
+        return tuple(found)
+
+    def heaviest(self, without: Collection[Cid]) -> Node:
+        """The heaviest block that is not among `without`; the first seen of equals."""
+        return max(
+            (node for node in self.nodes.values() if node.id not in without), key=lambda node: node.weight
+        )
+
+    def remove(self, blocks: Iterable[Cid]) -> None:
+        """Takes out blocks that turned out false. The head has to be another by then."""
+        for block in blocks:
+            self.at_height[self.nodes.pop(block).height].remove(block)
 
     def switch(self, old: Cid, new: Cid) -> Switch:
         """The way from one block to another through their last common ancestor."""

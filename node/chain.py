@@ -148,6 +148,29 @@ class Chain:
             self.tree.head = node
         return switch
 
+    def invalidate(self, block: Cid, reason: str) -> Switch | None:
+        """Takes a block that has turned out false out of the tree, with all that stand on it. Where the head was among
+        them: the way to the heaviest block that is left. They stay readable, with the reason (`rejection`)."""
+        gone = self.tree.branch(block)
+        batch = Batch()
+        head = self.tree.heaviest(without=set(gone)) if self.head.id in gone else self.head
+        way = self.tree.switch(self.head.id, head.id)
+        for undone in way.undo:
+            self._undo(batch, undone)
+        for applied in way.apply:
+            self._apply(batch, self._stored(applied), self._delta(applied))
+        for one in gone:
+            batch.delete(schema.node_key(self.tree.nodes[one].height, one))
+            batch.delete(schema.UNDO + one)
+            why = reason if one == block else f"it stands on {block}: {reason}"
+            batch.put(schema.REJECTED + one, why.encode())
+        batch.put(schema.META_HEAD, head.id)
+        self._db.write(batch)
+        moved = head.id != self.head.id
+        self.tree.head = head
+        self.tree.remove(gone)
+        return way if moved else None
+
     def reject(self, block: Cid, reason: str) -> None:
         """Remembers that a block is invalid, so that nobody has to find it out again."""
         batch = Batch()

@@ -331,3 +331,52 @@ def test_a_block_with_shares_is_undone_like_any_other(opened):
     assert chain.head.id == lighter.id
     assert {key: chain.state(fork).get(key) for key in before} == before
     assert chain.state(fork).sessions(3) == Sessions()
+
+
+def test_a_false_block_goes_with_all_that_stand_on_it(opened, tmp_path):
+    chain, database = opened
+    first = extend(chain)
+    before = contents(database)
+    state = dict(database.items(schema.STATE))
+    false = extend(chain, first.id, nonce=1)
+    above = extend(chain, false.id)
+    switch = chain.invalidate(false.id, "segment 3 is forged")
+    assert switch == Switch((above.id, false.id), ())
+    assert chain.head.id == first.id
+    assert dict(database.items(schema.STATE)) == state
+    assert root_of(database) == chain.head.state_root
+    assert chain.node(false.id) is chain.node(above.id) is None
+    assert chain.rejection(false.id) == "segment 3 is forged"
+    assert str(false.id) in chain.rejection(above.id)
+    assert chain.block(above.id) == above, "it can still be looked at"
+    assert chain.locator() == (first.id, NETWORK)
+    assert before.items() <= contents(database).items(), "what was there before is as it was"
+    again = Chain(database, PARAMS)
+    assert (again.head, again.tree.nodes) == (chain.head, chain.tree.nodes)
+
+
+def test_the_heaviest_of_the_others_is_the_head_then(chain):
+    root = extend(chain)
+    false = [extend(chain, root.id, nonce=1)]
+    for _ in range(3):
+        false.append(extend(chain, false[-1].id))
+    short = extend(chain, root.id, nonce=2)
+    longer = [extend(chain, root.id, nonce=3)]
+    longer.append(extend(chain, longer[-1].id))
+    assert chain.head.id == false[-1].id
+    switch = chain.invalidate(false[1].id, "no")
+    assert chain.head.id in (false[0].id, longer[-1].id)
+    assert chain.head.id == longer[-1].id
+    assert switch == Switch(tuple(block.id for block in reversed(false)), tuple(block.id for block in longer))
+    assert chain.id_at(3) == longer[-1].id
+    assert chain.id_at(4) is None
+    assert chain.node(short.id)
+
+
+def test_a_false_block_beside_the_chain_moves_no_head(chain):
+    root = extend(chain)
+    main = extend(chain, root.id)
+    side = extend(chain, root.id, nonce=1)
+    assert chain.invalidate(side.id, "no") is None
+    assert chain.head.id == main.id
+    assert chain.node(side.id) is None
