@@ -37,7 +37,7 @@ class Switch:
 
 @dataclass(slots=True)
 class BlockTree:
-    """All known blocks that are not known to be false. `finality`: how many blocks of the head's chain may be undone."""
+    """Blocks that are not known to be false. `finality`: how many blocks of the head's chain may be undone."""
 
     root: Node
     finality: int
