@@ -85,6 +85,11 @@ def step_name(count: int, step: int) -> str | None:
     return {count + 1: AVERAGE, count + 2: SCORE, count + 3: RESULT}.get(step)
 
 
+def step_number(count: int, name: str) -> int | None:
+    """The step of a session of `count` segments with this name; None where nobody can be accused of it alone."""
+    return next((step for step in range(1, count + 4) if step_name(count, step) == name), None)
+
+
 def accusations(body: Body) -> tuple[FraudProof, ...]:
     """Rule A4. The fraud proofs of a body: each is a claim of the block, judged with the block's own training."""
     payloads = (transaction.payload for transaction in body.transactions)

@@ -4,7 +4,7 @@ Model and ensemble; Ledger and rewards).
 There is no gate for them: no verified work is thrown away for its score. And they add no weight.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from consensus.errors import (
@@ -62,11 +62,7 @@ def check_share_chained(
 def check_carried(params: Params, state: State, block: Block, body: Body, past: Past) -> None:
     """Rule C5. All that a block owes to its shares: each is in order, and none of these sessions is on the chain.
     `state`: after the block's parent."""
-    seen = {
-        header
-        for height in range(max(0, block.height - params.share_age), block.height)
-        for header in state.sessions(height).headers
-    }
+    seen = set(lately(params, state, block.height))
     for share in body.shares:
         try:
             _check_one(params, block, share, past)
@@ -75,6 +71,13 @@ def check_carried(params: Params, state: State, block: Block, body: Body, past: 
         except Invalid as error:
             raise FalseShare(share.id, str(error)) from error
         seen.add(share.header.cid)
+
+
+def lately(params: Params, state: State, height: int) -> Iterator[Cid]:
+    """The headers that a block at `height` cannot carry: of the last blocks, and of the shares that they carry.
+    `state`: after its parent."""
+    for before in range(max(0, height - params.share_age), height):
+        yield from state.sessions(before).headers
 
 
 def _check_one(params: Params, block: Block, share: Share, past: Past) -> None:

@@ -28,6 +28,10 @@ _SENTENCES: Final = {
 """What is wrong, where pydantic's word for it is Python's; by the type of its error."""
 
 
+AuditPolicy = Literal["sample", "all", "headers"]
+"""How much of other miners' training a node replays."""
+
+
 class NodeConfig(BaseModel):
     """The settings of one node. Their names are those of the flags, with '-' for '_'."""
 
@@ -45,6 +49,10 @@ class NodeConfig(BaseModel):
     address: Address | None = Field(None, description="where rewards go; by default DATA_DIR/wallet.json")
     task_data: int = Field(
         8, ge=0, le=1 << 20, description="GiB of sponsored tasks' data to fetch before they are scheduled"
+    )
+    audit: AuditPolicy = Field(
+        "sample",
+        description="replays: sample (some segments at once, others when idle), all, or headers (none)",
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads of each training process")
     device: str = Field("cpu", description="cpu, cuda, cuda:1 …")

@@ -105,11 +105,11 @@ class Mempool:
                 continue
             self._keep(transaction)
 
-    def choose(self, state: State, height: int) -> tuple[Transaction, ...]:
+    def choose(self, state: State, height: int, taken: int = 0) -> tuple[Transaction, ...]:
         """For the block at `height`, on `state`: the best fees per byte first, each sender's in order of nonce, within
-        the limits."""
+        the limits. `taken`: bytes of the body that are something else."""
         chosen: list[Transaction] = []
-        space = self.params.max_body - BODY_RESERVE
+        space = self.params.max_body - BODY_RESERVE - taken
         queues = [
             [waiting[nonce] for nonce in sorted(waiting, reverse=True)]
             for waiting in self._by_sender.values()

@@ -1,7 +1,8 @@
 """Tensor mining: one session after another on the head, until one of them is a block (protocol: Session; Ticket).
 
-A session belongs to one header. When the head moves, its header is worth nothing and the session is cancelled. When
-the node is killed, the session goes on from its last finished segment if its parent is still the head.
+A session belongs to one header. When the head moves, it can only become a share: it goes on where that pays more than
+a new one, and is cancelled else. When the node is killed, the session goes on from its last finished segment if its
+parent is still the head.
 """
 
 import asyncio
@@ -10,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from consensus.ensemble import required_result
+from consensus.difficulty import FRACTION_BITS, cost
+from consensus.ensemble import members, required_result
 from consensus.errors import InvalidSeal, RuleError
 from consensus.fork_choice import Switch
 from consensus.header import Ancestry
@@ -22,7 +24,7 @@ from deepblock.cid import Cid
 from deepblock.codec import Malformed, cid_of, encode
 from deepblock.primitives import Address
 from deepblock.tensors import file_size, model_manifest
-from deepblock.types import Block, Body, Header, Seal
+from deepblock.types import Block, Body, Header, Seal, Share
 from node.chain import Chain
 from node.fetch import Fetcher, NotAvailable
 from node.jobs.dispatcher import Jobs
@@ -32,6 +34,7 @@ from node.log import said
 from node.mempool import Mempool
 from node.pipeline import MINED, Clock, Pipeline
 from node.restore import Restorer
+from node.shares import Shares
 from node.storage.schema import SessionRecord
 from node.tasks import TaskData
 
@@ -43,8 +46,8 @@ RETRY = 5.0
 
 @dataclass(frozen=True, slots=True)
 class MinerStatus:
-    """`height`, `task`, `segment`, `step`: of the session being trained. `sessions`, `blocks`: since the start.
-    `last_loss`: of the last finished session's average, in units of the score."""
+    """`height`, `task`, `segment`, `step`: of the session being trained. `sessions`, `blocks`, `shares`: since the
+    start. `last_loss`: of the last finished session's average, in units of the score."""
 
     mining: bool
     address: Address
@@ -56,6 +59,7 @@ class MinerStatus:
     steps: int = 0
     sessions: int = 0
     blocks: int = 0
+    shares: int = 0
     last_loss: int | None = None
 
 
@@ -63,12 +67,13 @@ class Miner:
     """Mines to `address` while it runs."""
 
     def __init__(
-        self, chain: Chain, mempool: Mempool, pipeline: Pipeline, jobs: Jobs, blobs: Blockstore,
+        self, chain: Chain, mempool: Mempool, pipeline: Pipeline, shares: Shares, jobs: Jobs, blobs: Blockstore,
         fetcher: Fetcher, data: TaskData, address: Address, clock: Clock,
     ) -> None:  # fmt: skip
         self._chain = chain
         self._mempool = mempool
         self._pipeline = pipeline
+        self._shares = shares
         self._jobs = jobs
         self._blobs = blobs
         self._fetcher = fetcher
@@ -105,9 +110,31 @@ class Miner:
             record = None
 
     def new_head(self, switch: Switch) -> None:
-        """Work on another head's child is useless now."""
+        """Work on another head's child wins no block now; it goes on where a share is worth the rest of it."""
         if self._session and self._record and self._record.header.parent != self._chain.head.id:
-            self._session.cancel()
+            if self._pays_as_share(self._record.header):
+                log.debug("session_for_its_share", height=self._record.header.height, step=self._status.step)
+            else:
+                self._session.cancel()
+
+    def _pays_as_share(self, header: Header) -> bool:
+        """Whether the rest of a session, for a share, earns more for its MACs than a new session would.
+
+        With x = c/D, a session wins a block (half of the subsidy) with about x/2, as half of all pass the gate, and is
+        a share with min(1, r·x). A share of age a is worth (6 − a)/6 of a sixteenth of the subsidy.
+        """
+        params, spec = self._chain.params, self._chain.specs[header.task]
+        height = self._chain.head.height + 1
+        if self._chain.past(self._chain.head.id)(header.parent) is None:
+            return False
+        left = 1.0 - self._status.step / max(1, self._status.steps)
+        x = (cost(params, spec) << FRACTION_BITS) / header.difficulty
+        chance = min(1.0, params.share_ratio * x)
+
+        def slot(age: int) -> float:
+            return chance * (params.share_age - age) / params.share_age / 16
+
+        return slot(height - header.height) > left * (x / 4 + slot(1))
 
     # --- one session ---------------------------------------------------------------------------------------
 
@@ -116,9 +143,11 @@ class Miner:
         chain, address, now = self._chain, self._status.address, int(self._clock())
         below = chain.ancestry(chain.head.id)
         signals = self._data.signals(chain.state())
-        body = Body(self._mempool.choose(chain.state(), below.height + 1), signals=signals)
-        self._nonce += 1
         task = self._task(below, now)
+        shares = self._shares.choose(task)
+        room = sum(len(encode(share)) for share in shares)
+        body = Body(self._mempool.choose(chain.state(), below.height + 1, room), shares, signals)
+        self._nonce += 1
         header = candidate(chain.params, chain.network, below, body.cid, address, self._nonce, now, task)
         return SessionRecord(header, body)
 
@@ -196,21 +225,24 @@ class Miner:
         await self._finish(SessionRecord(header, record.body, seal.states), seal)
 
     async def _finish(self, record: SessionRecord, seal: Seal) -> None:
-        """A block, if the ticket wins."""
+        """A block, if the ticket wins and the head is still its parent; else a share, if the ticket is good for one."""
         self._status = replace(self._status, sessions=self._status.sessions + 1, last_loss=seal.score.loss)
         header = record.header
-        if header.parent != self._chain.head.id:
-            self._forget((*seal.states, seal.average))
-            return
-        task = self._chain.state().task(header.task)
+        task = self._chain.state(header.parent).task(header.task)
         try:
             check_states(self._chain.specs[header.task], seal)
             check_ticket(self._chain.params, self._chain.specs[header.task], task, header, seal)
         except InvalidSeal as miss:
             log.debug("session_lost", height=header.height, loss=seal.score.loss, reason=type(miss).__name__)
-            self._forget((*seal.states, seal.average))
+            await self._offer(Share(header, seal))
             return
-        block = Block(header, seal, required_result(seal, task))
+        if header.parent != self._chain.head.id:
+            await self._offer(Share(header, seal))
+            return
+        own = Block(header, seal, required_result(seal, task))
+        names = members(own, record.body)
+        derived = (await self._jobs.combine(self._chain.specs[header.task], names),) if len(names) > 1 else ()
+        block = replace(own, result=required_result(seal, task, derived))
         try:
             await self._pipeline.receive(encode(block), MINED, record.body)
         except RuleError as error:
@@ -219,7 +251,19 @@ class Miner:
             return
         self._status = replace(self._status, blocks=self._status.blocks + 1)
         score = said(self._chain.specs[header.task], block.result.score)
-        log.info("block_mined", height=header.height, id=str(block.id), **score)
+        log.info("block_mined", height=header.height, id=str(block.id), members=len(names), **score)
+
+    async def _offer(self, share: Share) -> None:
+        """To whoever makes the next blocks; its files are kept then, for their audits."""
+        try:
+            await self._shares.offer(share)
+        except RuleError as error:
+            log.debug("no_share", height=share.header.height, reason=str(error))
+            self._forget((*share.seal.states, share.seal.average))
+            return
+        self._chain.save_session(None)
+        self._status = replace(self._status, shares=self._status.shares + 1)
+        log.info("share_made", height=share.header.height, id=str(share.id))
 
     def _segment_done(self, segment: int, state: Cid) -> None:
         if self._record:
