@@ -75,7 +75,7 @@ class Markets(Chains):
         blocks = [self.blocks[cid] for cid in self.way_to(self.chain.head.id)]
         payloads = [transaction.payload for _, body in blocks for transaction in body.transactions]
         for task, contract in self.contracts().items():
-            came = sum(map(lambda payload: brought(payload, task), payloads))
+            came = sum(brought(payload, task) for payload in payloads)
             paid = sum(due(contract.pay, block, body) for block, body in blocks if block.header.task == task)
             assert paid <= came
             if contract.closed:
