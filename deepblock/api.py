@@ -181,7 +181,7 @@ TaskStatus = Literal["base", "pending", "active", "closing", "closed"]
 class TaskSummary:
     """`scheduled`: whether the next block trains it; `next`: whether the epoch after that block's does. `blocks`: how
     many have. `session_macs`: what a session costs, `counted_macs`: what it counts. `pay`: for a block, and `closed`:
-    why it is (target, plateau, budget, sponsor, expired, outbid); None for a base task, and while it is open."""
+    why it is (target, plateau, idle, budget, sponsor, expired, outbid); None for a base task, and while it is open."""
 
     id: Cid
     name: str

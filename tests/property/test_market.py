@@ -14,6 +14,7 @@ from deepblock.transactions import CloseTask, FundTask, OpenTask, Payload
 from deepblock.types import Block, Body, Share
 from tests.property.test_chain import SMALL, WALLETS, WHO, Chains
 from tests.unit.consensus.market_parts import spec_of
+from tests.unit.consensus.parts import FIRST
 from tests.unit.node.chain_parts import block_on
 
 NAMES = [f"task {number}" for number in range(6)]
@@ -33,8 +34,9 @@ class Markets(Chains):
         super().begin()
         self.somebody_opens(0, NAMES[0], first, 3 * EPOCH, goal)
         self.somebody_opens(1, NAMES[1], 7, 2 * EPOCH, None)
-        self.time_goes_by(5 * EPOCH - 1 - self.chain.head.height, 2)
+        self.time_goes_by(5 * EPOCH - 1 - self.chain.head.height, 2, 10)
         assert self.chain.state().schedule().current in TASKS
+        self.time_goes_by(2, 2, 10)
 
     # --- what can happen -------------------------------------------------------------------------------------
 
@@ -61,12 +63,13 @@ class Markets(Chains):
     def miners_change(self, holders: int, loss: int) -> None:
         self.holders, self.loss = holders, loss
 
-    @rule(blocks=st.integers(EPOCH, 6 * EPOCH), miner=WHO)
-    def time_goes_by(self, blocks: int, miner: int) -> None:
+    @rule(blocks=st.integers(EPOCH, 6 * EPOCH), miner=WHO, seconds=st.sampled_from((10, 10, 80)))
+    def time_goes_by(self, blocks: int, miner: int, seconds: int) -> None:
+        """With blocks so far apart, they fall back on base task 0."""
         for _ in range(blocks):
             head = self.chain.head
             chosen = self.pool.choose(self.chain.state(), head.height + 1)
-            self.commit(*self.made(head.id, chosen, miner, 10))
+            self.commit(*self.made(head.id, chosen, miner, seconds))
 
     # --- what is always true ---------------------------------------------------------------------------------
 
@@ -150,7 +153,7 @@ class Markets(Chains):
         signals = tuple(held[: SMALL.max_signals])
         return block_on(
             self.chain, parent, transactions, WALLETS[miner].address, self.nonce, seconds,
-            loss=self.loss, shares=shares, signals=signals,
+            loss=self.loss, shares=shares, signals=signals, task=FIRST if seconds >= 80 else None,
         )  # fmt: skip
 
     def contracts(self) -> dict[Cid, Contract]:

@@ -31,13 +31,15 @@ def block_on(
     loss: int = 1_000_000,
     shares: Sequence[Share] = (),
     signals: Sequence[Cid] = (),
+    task: Cid | None = None,
 ) -> tuple[Block, Body]:
-    """A child of `parent` (the head unless said). `nonce` tells siblings apart; `seconds`: after the parent."""
+    """A child of `parent` (the head unless said). `nonce` tells siblings apart; `seconds`: after the parent; `task`:
+    the scheduled one unless said."""
     below = chain.ancestry(parent or chain.head.id)
     body = Body(tuple(transactions), tuple(shares), tuple(signals))
     now = below.timestamps[0] + seconds
     state = chain.state(below.parent)
-    task = state.schedule().current
+    task = task or state.schedule().current
     header = candidate(chain.params, chain.network, below, body.cid, miner, nonce, now, task)
     average, score = named(f"average {header.cid}"), Score(loss, 5)
     segments = chain.specs[task].segments
