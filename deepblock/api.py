@@ -66,7 +66,7 @@ class Sync:
 class NodeInfo:
     """`network`: the genesis's CID, which transactions name. `addrs`: multiaddrs for `--bootstrap`.
     `block_time`: seconds; `maturity`: blocks until a reward can be spent; `pending`: transactions in the
-    pool."""
+    pool. `min_train`: the fewest training examples of a task, `max_session_macs`: what its sessions may cost."""
 
     version: str
     network_name: str
@@ -79,6 +79,8 @@ class NodeInfo:
     block_time: int
     maturity: int
     fee_per_byte: Motes
+    min_train: int
+    max_session_macs: U128
 
 
 @dataclass(frozen=True, slots=True)

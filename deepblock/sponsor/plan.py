@@ -46,7 +46,7 @@ class Choices:
     heldout: int | None = None
 
 
-def make(data: Dataset, template: Template, choices: Choices, terms: api.TaskTerms) -> Plan:
+def make(data: Dataset, template: Template, choices: Choices, node: api.NodeInfo) -> Plan:
     """The task, within what the network takes. Raises SpecError, DataError."""
     if data.kind not in template.inputs:
         raise SpecError(f"the template is for {' or '.join(template.inputs)}, and the data are {data.kind}")
@@ -56,15 +56,16 @@ def make(data: Dataset, template: Template, choices: Choices, terms: api.TaskTer
     if choices.trained:
         spec, weights = started(spec, choices.trained, choices.frozen)
         files = (weights,)
-        notes = (*notes, f"the first {spec.start.layers} layers start from {choices.trained.name}")  # type: ignore[union-attr]
-    fitted = _fitted(spec, terms.most_macs)
+        notes = (*notes, _inherited(spec, choices.trained))
+    fitted = _fitted(spec, node.max_session_macs)
     if fitted != spec:
         was, now = (f"{one.steps} steps of {one.batch} examples" for one in (spec, fitted))
+        limit = f"{node.max_session_macs:,} MACs"
         notes = (
             *notes,
-            f"a segment has {now} in place of {was}, as the network takes {terms.most_macs:,} MACs at most",
+            f"a segment has {now} and not {was}, as the network takes sessions of {limit} at most",
         )
-    heldout = _heldout(fitted, len(data), choices.heldout, terms.min_train)
+    heldout = _heldout(fitted, len(data), choices.heldout, node.min_train)
     splits = split(data, heldout, _seed(choices, "split"))
     spec = replace(
         fitted,
@@ -73,8 +74,14 @@ def make(data: Dataset, template: Template, choices: Choices, terms: api.TaskTer
         n_train=splits.n_train,
         n_heldout=splits.n_heldout,
     )
-    check_bounds(spec, terms.min_train)
+    check_bounds(spec, node.min_train)
     return Plan(spec, (splits.train, splits.heldout, *files), notes)
+
+
+def _inherited(spec: TaskSpec, trained: Trained) -> str:
+    layers = spec.start.layers if spec.start else 0
+    kept = f"; the first {spec.frozen} are frozen" if spec.frozen else ""
+    return f"the first {layers} of {len(spec.layers)} layers start from {trained.name}{kept}"
 
 
 def _drafted(data: Dataset, template: Template, choices: Choices) -> TaskSpec:

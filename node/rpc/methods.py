@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 import deepblock
+from consensus.market import max_session_macs
 from deepblock import api
 from deepblock.cid import Cid
 from deepblock.codec import U64
@@ -57,6 +58,8 @@ def node_info(node: Services) -> api.NodeInfo:
         block_time=params.block_time,
         maturity=params.maturity,
         fee_per_byte=params.fee_per_byte,
+        min_train=params.min_train,
+        max_session_macs=max_session_macs(params),
     )
 
 
