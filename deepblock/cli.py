@@ -116,19 +116,19 @@ def _add_open(tasks: Any) -> None:
     command.add_argument("folder", type=_folder, metavar="DIR", help=f"with {EXPECTED}")
     command.add_argument("--pay", required=True, metavar="DBK", help="for each block that trains it")
     money = command.add_mutually_exclusive_group()
-    money.add_argument(
-        "--blocks", type=_natural, metavar="N", help=f"to pay for; by default {task_open.BLOCKS}"
-    )
+    blocks = f"to pay for; by default {task_open.BLOCKS}"
+    money.add_argument("--blocks", type=_natural, default=task_open.BLOCKS, metavar="N", help=blocks)
     money.add_argument("--escrow", metavar="DBK", help="what may be spent in all, in place of --blocks")
     command.add_argument("--target", metavar="LOSS|ACCURACY%", help="a held-out loss at which it is done")
+    names = ", ".join(shipped_names())
     command.add_argument(
-        "--template", metavar="NAME|FILE", help=f"of {', '.join(shipped_names())}; by default what fits"
+        "--template", metavar="NAME|FILE", help=f"{names}, or a file; by default what fits the data"
     )
     command.add_argument(
-        "--from", dest="start", metavar="MODEL|TASK", help="start from the weights of a file or a task"
+        "--from", dest="start", metavar="MODEL|TASK", help="start from a model's or a task's weights"
     )
     command.add_argument(
-        "--frozen", type=_natural, default=0, metavar="N", help="of those, layers that stay as they are"
+        "--frozen", type=_natural, default=0, metavar="N", help="first layers to keep as they are there"
     )
     command.add_argument("--size", metavar="N|HxW", help="crop and resize pictures to this")
     command.add_argument("--tokens", type=_natural, metavar="N", help="bytes of each text; by default 64")

@@ -75,7 +75,7 @@ def _prepared(client: Client, options: Namespace) -> tuple[Offer, tuple[bytes, .
         )
         progress("")
         quote = client.task_quote(plan.spec, pay)
-        escrow = parse_dbk(options.escrow) if options.escrow else pay * (options.blocks or BLOCKS)
+        escrow = parse_dbk(options.escrow) if options.escrow else pay * options.blocks
         target = _target(options.target, plan.spec.classes) if options.target else None
     except (SpecError, ValueError) as error:
         if isinstance(error, Malformed):
@@ -128,7 +128,12 @@ def _template(name: str | None, trained: Trained | None, kind: str) -> Template:
 
 def _target(text: str, classes: int) -> float:
     """Nats an example: as given, or for an accuracy."""
-    number = float(text.removesuffix("%"))
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        raise CommandError(
+            f"--target {text}: is neither a loss such as 0.35 nor an accuracy such as 90%"
+        ) from None
     if not text.endswith("%"):
         if not 0 < number < 20:
             raise CommandError(

@@ -151,8 +151,8 @@ def _heldout(spec: TaskSpec, examples: int, wanted: int | None, min_train: int) 
     most = most_heldout(spec)
     if most < LEAST_HELDOUT:
         raise SpecError(
-            f"sessions this short pay for the checking of {most} held-out examples, and {LEAST_HELDOUT} at least are "
-            "needed; choose a template with more segments or steps, or a smaller one"
+            f"a session of {session_macs(spec):,} MACs pays for checking {most} held-out examples of this model, and "
+            f"{LEAST_HELDOUT} at least are needed; choose a smaller template, such as mlp, or smaller inputs"
         )
     if wanted is None:
         return min(most, ENOUGH_HELDOUT, examples // 6, examples - min_train)
