@@ -28,10 +28,7 @@ def describe_offer(found: Offer) -> str:
         ("checking", f"{found.checking:.1%} of a session"),
         ("memory", f"{_bytes(found.training_bytes)} to train; {_bytes(found.data_bytes)} of files to fetch"),
         ("pay", f"{format_dbk(found.pay)} DBK a block, {_per_giga(found)} for 10⁹ MACs of a session"),
-        (
-            "escrow",
-            f"{format_dbk(found.escrow)} DBK, for {found.blocks:,} blocks; an epoch takes {_epoch_pay(quote)}",
-        ),
+        ("escrow", f"{format_dbk(found.escrow)} DBK, {_spending(found)}"),
         ("target", _aim(found)),
         ("begins", _begins(found)),
         ("epochs", _epochs(quote)),
@@ -57,8 +54,10 @@ def _per_giga(found: Offer) -> str:
     return format_dbk(found.pay * GIGA // found.quote.counted_macs)
 
 
-def _epoch_pay(quote: api.Quote) -> str:
-    return f"{format_dbk(quote.min_escrow)} DBK, what is less comes back"
+def _spending(found: Offer) -> str:
+    """Half of a block's pay is for the shares that it carries, and stays where there are fewer than places for them."""
+    most = f"{2 * found.blocks:,}"
+    return f"for {found.blocks:,} blocks, or up to {most} while few shares are carried; the rest comes back"
 
 
 def _aim(found: Offer) -> str:
