@@ -24,7 +24,8 @@ MICRO: Final = 10**6
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """`escrow` pays for at least `blocks`, by whole epochs. `target`: a loss sum, None without one; `target_loss` an example.
+    """`escrow` pays for at least `blocks`, by whole epochs. `target`: a loss sum, None without one; `target_loss` an
+    example.
 
     `training_bytes`: what a step needs in memory, with the data set. `checking`: what a checker computes, as a part of
     a session. `passes`: over the training examples in a session. `starts_at`: the height of the first block that can

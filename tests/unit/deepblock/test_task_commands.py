@@ -231,7 +231,7 @@ def test_watching_until_a_task_closes(parts, run, digits, monkeypatch):
     blocks = [line for line in lines if line.startswith("block ")]
     found = parts.chain.state().task(task)
     assert len(blocks) == found.blocks > 4  # nobody carries shares, so half of the pay is left
-    assert "block 1 of the task" in blocks[0] and "loss 0.0" in blocks[0]
+    assert "block 1 of the task" in blocks[0] and "loss 0.1000" in blocks[0]
     moments = [json.loads(line) for line in run("watch", task, "--json")[1].splitlines()]
     assert [moment["blocks"] for moment in moments] == [*range(1, found.blocks + 1), found.blocks]
     assert moments[-1]["status"] == "closed: budget"
