@@ -66,7 +66,8 @@ class Sync:
 class NodeInfo:
     """`network`: the genesis's CID, which transactions name. `addrs`: multiaddrs for `--bootstrap`.
     `block_time`: seconds; `maturity`: blocks until a reward can be spent; `pending`: transactions in the
-    pool. `min_train`: the fewest training examples of a task, `max_session_macs`: what its sessions may cost."""
+    pool. `min_train`: the fewest training examples of a task, `max_session_macs`: what its sessions may cost, and
+    `base_session_macs`: what they count at most."""
 
     version: str
     network_name: str
@@ -81,6 +82,7 @@ class NodeInfo:
     fee_per_byte: Motes
     min_train: int
     max_session_macs: U128
+    base_session_macs: U128
 
 
 @dataclass(frozen=True, slots=True)

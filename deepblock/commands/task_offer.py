@@ -10,6 +10,9 @@ from deepblock.sponsor.offer import Offer
 
 GIGA: Final = 10**9
 
+SMALL: Final = 8
+"""Sessions that count so many times less than they could are worth a word."""
+
 
 def describe_offer(found: Offer) -> str:
     spec, quote = found.spec, found.quote
@@ -23,7 +26,7 @@ def describe_offer(found: Offer) -> str:
         ),
         *(("note", note) for note in found.notes),
         ("session", f"{quote.session_macs:,} MACs: {found.passes:.2f} passes over the examples"),
-        *_discount(quote),
+        *_counted(quote),
         ("work", f"about {quote.sessions_per_block:,.1f} sessions for a block, of the whole network"),
         ("checking", f"{found.checking:.1%} of a session"),
         ("memory", f"{_bytes(found.training_bytes)} to train; {_bytes(found.data_bytes)} of files to fetch"),
@@ -44,10 +47,16 @@ def describe_offer(found: Offer) -> str:
     return table(rows)
 
 
-def _discount(quote: api.Quote) -> list[tuple[str, str]]:
-    if quote.counted_macs == quote.session_macs:
-        return []
-    return [("counts as", f"{quote.counted_macs:,} MACs: dearer sessions win no more, so pay more for them")]
+def _counted(quote: api.Quote) -> list[tuple[str, str]]:
+    """What a miner thinks of sessions of this size."""
+    if quote.session_macs > quote.counted_macs:
+        return [
+            ("counts as", f"{quote.counted_macs:,} MACs: dearer sessions win no more, so pay more for them")
+        ]
+    if quote.counted_macs * SMALL < quote.base_macs:
+        less = f"{quote.base_macs / quote.counted_macs:,.0f} times less than one of the network's base task"
+        return [("counts", f"{less}: miners will need as many; train more layers, or larger batches")]
+    return []
 
 
 def _per_giga(found: Offer) -> str:

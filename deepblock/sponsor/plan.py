@@ -24,6 +24,9 @@ ENOUGH_HELDOUT: Final = 2_000
 
 LEAST_BATCH: Final = 4
 
+MOST_GROWTH: Final = 4
+"""Times the steps of the template."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -57,13 +60,12 @@ def make(data: Dataset, template: Template, choices: Choices, node: api.NodeInfo
         spec, weights = started(spec, choices.trained, choices.frozen)
         files = (weights,)
         notes = (*notes, _inherited(spec, choices.trained))
-    fitted = _fitted(spec, node.max_session_macs)
+    fitted = _fitted(spec, node)
     if fitted != spec:
         was, now = (f"{one.steps} steps of {one.batch} examples" for one in (spec, fitted))
-        limit = f"{node.max_session_macs:,} MACs"
         notes = (
             *notes,
-            f"a segment has {now} and not {was}, as the network takes sessions of {limit} at most",
+            f"a segment has {now} and not {was}: sessions count up to {node.base_session_macs:,} MACs here",
         )
     heldout = _heldout(fitted, len(data), choices.heldout, node.min_train)
     splits = split(data, heldout, _seed(choices, "split"))
@@ -124,21 +126,34 @@ def _scale(data: Dataset, origin: TaskSpec | None) -> tuple[int, int]:
     return round(mean), min(255, max(1, round(deviation)))
 
 
-def _fitted(spec: TaskSpec, most: int) -> TaskSpec:
-    """The task with fewer steps, then with smaller batches, so that a session costs at most `most` MACs."""
-    if session_macs(spec) <= most:
-        return spec
-    example = session_macs(spec) // (spec.segments * spec.steps * spec.batch)
-    steps = most // (spec.segments * spec.batch * example)
+def _fitted(spec: TaskSpec, node: api.NodeInfo) -> TaskSpec:
+    """The task with as many steps as make a session cost what it can count, that of the network's base task: a dearer
+    one wins no more for it, and of cheaper ones it takes more. Where that pays for too few held-out examples, dearer
+    ones, as far as the network takes them."""
+    fitted = _sized(spec, node.base_session_macs)
+    if fitted is None or most_heldout(fitted) < LEAST_HELDOUT:
+        fitted = _sized(spec, node.max_session_macs)
+    if fitted is None:
+        raise SpecError(
+            f"training on an example costs {_example_macs(spec):,} MACs: too much for this network, whose sessions have "
+            f"at most {node.max_session_macs:,}; choose a smaller template, such as mlp, or smaller inputs"
+        )
+    return fitted
+
+
+def _sized(spec: TaskSpec, macs: int) -> TaskSpec | None:
+    """The task with sessions of at most `macs`: by its steps, but not much longer ones than the template's, and where
+    there would be none, by its batches. None where that does not do."""
+    examples = macs // (spec.segments * _example_macs(spec))
+    steps = min(examples // spec.batch, MOST_GROWTH * spec.steps)
     if steps >= 2:
         return replace(spec, steps=steps)
-    batch = most // (spec.segments * 2 * example)
-    if batch >= LEAST_BATCH:
-        return replace(spec, steps=2, batch=batch)
-    raise SpecError(
-        f"training on an example costs {example:,} MACs: too much for this network, which takes sessions of at most "
-        f"{most:,}; choose a smaller template or smaller inputs"
-    )
+    return replace(spec, steps=2, batch=examples // 2) if examples // 2 >= LEAST_BATCH else None
+
+
+def _example_macs(spec: TaskSpec) -> int:
+    """Of a step, for each example."""
+    return max(1, session_macs(spec) // (spec.segments * spec.steps * spec.batch))
 
 
 def _heldout(spec: TaskSpec, examples: int, wanted: int | None, min_train: int) -> int:

@@ -13,6 +13,7 @@ from deepblock import api
 from deepblock.cid import Cid
 from deepblock.codec import U64
 from deepblock.primitives import Address
+from deepblock.spec import session_macs
 from deepblock.transactions import Transaction
 from deepblock.types import Block
 from node.rpc.registry import NotFound, method
@@ -60,6 +61,7 @@ def node_info(node: Services) -> api.NodeInfo:
         fee_per_byte=params.fee_per_byte,
         min_train=params.min_train,
         max_session_macs=max_session_macs(params),
+        base_session_macs=session_macs(params.base_tasks[0]),
     )
 
 
