@@ -135,8 +135,8 @@ def _fitted(spec: TaskSpec, node: api.NodeInfo) -> TaskSpec:
         fitted = _sized(spec, node.max_session_macs)
     if fitted is None:
         raise SpecError(
-            f"training on an example costs {_example_macs(spec):,} MACs: too much for this network, whose sessions have "
-            f"at most {node.max_session_macs:,}; choose a smaller template, such as mlp, or smaller inputs"
+            f"training on an example costs {_example_macs(spec):,} MACs: too much for this network, where a session "
+            f"has at most {node.max_session_macs:,}; choose a smaller template, such as mlp, or smaller inputs"
         )
     return fitted
 
