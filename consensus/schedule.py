@@ -34,25 +34,30 @@ def end_epoch(params: Params, state: State, height: int) -> None:
     before = state.schedule()
     if state.task(before.current).contract:
         escrow.release(state, before.current)
-    close_ended(params, state, height, spared=before.next)
+    close_ended(params, state, height, before)
     chosen = choose(params, state, height // params.epoch + 2)
     state.set_schedule(Schedule(before.next, chosen, before.virtual))
     if state.task(chosen).contract:
         take_turn(params, state, chosen)
 
 
-def close_ended(params: Params, state: State, height: int, spared: Cid) -> None:
-    """Rule T11. At the end of an epoch a task closes that its sponsor has ended, whose escrow is below an epoch's pay,
-    or that has waited too long for signals. `spared`: whose epoch begins."""
+def close_ended(params: Params, state: State, height: int, schedule: Schedule) -> None:
+    """Rule T11. At the end of an epoch a task closes that its sponsor has ended, that nobody trained in this epoch of
+    its own, whose escrow is below an epoch's pay, or that has waited too long for signals; unless its epoch begins."""
     for listed in state.open_tasks().items:
-        if listed.task != spared and (reason := _end_of(params, state, height, listed)):
-            escrow.close(state, listed.task, reason)
+        if listed.task != schedule.next:
+            ended = listed.task == schedule.current
+            if reason := _end_of(params, state, height, listed, ended):
+                escrow.close(state, listed.task, reason)
 
 
-def _end_of(params: Params, state: State, height: int, listed: Listed) -> str | None:
+def _end_of(params: Params, state: State, height: int, listed: Listed, ended: bool) -> str | None:
+    task = state.task(listed.task)
     contract = escrow.contract_of(state, listed.task)
     if contract.closing:
         return "sponsor"
+    if ended and task.blocks == contract.turn:
+        return "idle"
     if contract.escrow < escrow.epoch_pay(params, contract):
         return "budget"
     if not listed.active and height - listed.since >= params.pending_blocks:
@@ -74,9 +79,10 @@ def choose(params: Params, state: State, epoch: int) -> Cid:
 
 
 def take_turn(params: Params, state: State, task: Cid) -> None:
-    """Rule T13. The pay of the epoch that is decided is reserved, and the task moves on by its stride."""
+    """Rule T13. The pay of the epoch that is decided is reserved, the task moves on by its stride, and the blocks that
+    have trained it so far are noted."""
     escrow.reserve(params, state, task)
     contract = escrow.contract_of(state, task)
     state.set_schedule(replace(state.schedule(), virtual=contract.position))
     position = contract.position + stride_of(params, state, task)
-    escrow.set_contract(state, task, replace(contract, position=position))
+    escrow.set_contract(state, task, replace(contract, position=position, turn=state.task(task).blocks))

@@ -21,8 +21,9 @@ class Contract:
 
     `pay`: motes for each block. `escrow`: motes that are free, `reserved`: those of an epoch that is decided.
     `target`: the loss at which it is done. `best`: the loss that later ones have to beat, None before the first block;
-    `stale`: blocks since. `position`: in the stride scheduling. `closing`: the sponsor wants to end it. `closed`: ""
-    while it is open, then why: target, plateau, budget, sponsor, expired, outbid.
+    `stale`: blocks since. `position`: in the stride scheduling. `turn`: how many blocks had trained it when its last
+    epoch was decided. `closing`: the sponsor wants to end it. `closed`: "" while it is open, then why: target, plateau,
+    idle, budget, sponsor, expired, outbid.
     """
 
     sponsor: Address
@@ -33,6 +34,7 @@ class Contract:
     best: U64 | None = None
     stale: U32 = 0
     position: U128 = 0
+    turn: U64 = 0
     closing: bool = False
     closed: str = ""
 

@@ -66,7 +66,8 @@ class Sync:
 class NodeInfo:
     """`network`: the genesis's CID, which transactions name. `addrs`: multiaddrs for `--bootstrap`.
     `block_time`: seconds; `maturity`: blocks until a reward can be spent; `pending`: transactions in the
-    pool."""
+    pool. `min_train`: the fewest training examples of a task, `max_session_macs`: what its sessions may cost, and
+    `base_session_macs`: what they count at most."""
 
     version: str
     network_name: str
@@ -79,6 +80,9 @@ class NodeInfo:
     block_time: int
     maturity: int
     fee_per_byte: Motes
+    min_train: int
+    max_session_macs: U128
+    base_session_macs: U128
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,7 @@ TaskStatus = Literal["base", "pending", "active", "closing", "closed"]
 class TaskSummary:
     """`scheduled`: whether the next block trains it; `next`: whether the epoch after that block's does. `blocks`: how
     many have. `session_macs`: what a session costs, `counted_macs`: what it counts. `pay`: for a block, and `closed`:
-    why it is (target, plateau, budget, sponsor, expired, outbid); None for a base task, and while it is open."""
+    why it is (target, plateau, idle, budget, sponsor, expired, outbid); None for a base task, and while it is open."""
 
     id: Cid
     name: str

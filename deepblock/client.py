@@ -5,6 +5,7 @@ print(client.chain_head().height)
 data = client.fetch_file(client.model_get().model)
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -226,8 +227,8 @@ def _adapter(answer: Any) -> TypeAdapter[Any]:
 
 def _json(value: Any) -> Any:
     """A parameter as JSON has it."""
-    if isinstance(value, Transaction):
-        return _adapter(Transaction).dump_python(value, mode="json")
+    if dataclasses.is_dataclass(value):
+        return TypeAdapter(type(value)).dump_python(value, mode="json")
     return str(value) if isinstance(value, bytes) else value
 
 

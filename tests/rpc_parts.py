@@ -137,10 +137,14 @@ class Parts:
         )
 
     def grow(
-        self, transactions: Sequence[Transaction] = (), loss: int = 360_000_000, parent: Cid | None = None
+        self,
+        transactions: Sequence[Transaction] = (),
+        loss: int = 360_000_000,
+        parent: Cid | None = None,
+        signals: Sequence[Cid] = (),
     ) -> Block:
         """A block whose training nobody did (the pipeline would have refused it; the chain takes it)."""
-        body = Body(tuple(transactions))
+        body = Body(tuple(transactions), signals=tuple(signals))
         header = self.next_header(body, parent)
         names = [f"{header.height}/{header.nonce}/{part}" for part in range(DIGITS.segments)]
         model, score = named(f"{names[0]}/model"), Score(loss, 300)

@@ -4,7 +4,7 @@ Everything here follows from the description alone, in integers: a node knows a 
 its files and whether its arithmetic can be exact before it touches the data. No numpy, no torch.
 """
 
-from deepblock.spec.bounds import MAX_SPLIT_BYTES, check_bounds
+from deepblock.spec.bounds import MAX_SPLIT_BYTES, check_bounds, most_heldout
 from deepblock.spec.cost import (
     batch_numbers,
     forward_macs,
@@ -82,6 +82,7 @@ __all__ = [
     "heldout_labels",
     "label_shape",
     "ln_micro",
+    "most_heldout",
     "parameter_count",
     "parameters",
     "placed",

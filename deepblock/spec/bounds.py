@@ -90,22 +90,33 @@ def check_bounds(spec: TaskSpec, min_train: int) -> None:
     _within("the numbers a batch has to keep", batch_numbers(spec), 1, MAX_BATCH_NUMBERS)
     _within("the number of held-out labels", heldout_labels(spec), 1, MAX_HELDOUT_LABELS)
 
-    _check_cheap(spec, 0)
-    if spec.start:
-        _check_cheap(spec, frozen_macs(spec))
+    for evaluation, segment in _bills(spec):
+        checking, session = 3 * spec.n_heldout * evaluation + segment, spec.segments * segment
+        if 10 * checking > session:
+            raise SpecError(
+                f"checking costs {checking} MACs (3 evaluations of {spec.n_heldout} held-out examples, and one "
+                f"segment): more than a tenth of a session's {session}; {most_heldout(spec)} examples could be held out"
+            )
 
 
-def _check_cheap(spec: TaskSpec, frozen: int) -> None:
-    """`frozen`: MACs for each example's pass through the frozen layers: 0 for who keeps their outputs."""
-    evaluation = forward_macs(spec) - frozen_macs(spec) + frozen
-    segment = segment_macs(spec) + spec.steps * spec.batch * frozen
-    checking, session = 3 * spec.n_heldout * evaluation + segment, spec.segments * segment
-    if 10 * checking > session:
-        raise SpecError(
-            f"checking costs {checking} MACs (3 evaluations of {spec.n_heldout} held-out examples, and one "
-            f"segment): more than a tenth of a session's {session}"
-            + (", frozen layers counted" if frozen else "")
-        )
+def most_heldout(spec: TaskSpec) -> int:
+    """How many held-out examples leave checking at a tenth of a session."""
+    return min(
+        max(0, spec.segments - 10) * segment // (30 * evaluation) for evaluation, segment in _bills(spec)
+    )
+
+
+def _bills(spec: TaskSpec) -> tuple[tuple[int, int], tuple[int, int]]:
+    """MACs of the evaluation of an example, and of a segment: for who keeps what frozen layers give, and for who
+    computes it each time. Raises SpecError where there are none."""
+    evaluation, segment, frozen = (
+        forward_macs(spec) - frozen_macs(spec),
+        segment_macs(spec),
+        frozen_macs(spec),
+    )
+    if not evaluation:
+        raise SpecError("training multiplies nothing: no trained layer is linear, a convolution or attention")
+    return (evaluation, segment), (evaluation + frozen, segment + spec.steps * spec.batch * frozen)
 
 
 def _check_start(spec: TaskSpec) -> None:

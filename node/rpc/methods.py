@@ -8,10 +8,12 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 import deepblock
+from consensus.market import max_session_macs
 from deepblock import api
 from deepblock.cid import Cid
 from deepblock.codec import U64
 from deepblock.primitives import Address
+from deepblock.spec import session_macs
 from deepblock.transactions import Transaction
 from deepblock.types import Block
 from node.rpc.registry import NotFound, method
@@ -57,6 +59,9 @@ def node_info(node: Services) -> api.NodeInfo:
         block_time=params.block_time,
         maturity=params.maturity,
         fee_per_byte=params.fee_per_byte,
+        min_train=params.min_train,
+        max_session_macs=max_session_macs(params),
+        base_session_macs=session_macs(params.base_tasks[0]),
     )
 
 

@@ -16,6 +16,7 @@ from consensus.errors import FalseShare, InvalidTransaction, NothingToBurn
 from consensus.seal import ticket
 from consensus.shares import Below, check_carried
 from consensus.state import Payouts, State
+from consensus.task import TaskState
 from consensus.template import genesis_state
 from consensus.transaction import apply_transaction
 from consensus.transition import apply_block
@@ -178,7 +179,9 @@ class Chains(RuleBasedStateMachine):
             if key[:1] == b"p"
             for payout in decode(Payouts, data).items
         )
-        assert balances + waiting == State(stored.get).supply().issued
+        contracts = [decode(TaskState, data).contract for key, data in stored.items() if key[:1] == b"t"]
+        held = sum(contract.escrow + contract.reserved for contract in contracts if contract)
+        assert balances + waiting + held == State(stored.get).supply().issued
 
     @invariant()
     def the_index_is_that_of_the_heads_chain(self) -> None:

@@ -16,10 +16,12 @@ LAST = PARAMS.epoch - 1
 
 
 def epochs(state: State, count: int, since: int = 0) -> list[Cid]:
-    """The tasks of so many epochs, none of whose blocks is paid."""
+    """The tasks of so many epochs, each trained by a block, none of which pays."""
     found = []
     for epoch in range(since, since + count):
         found.append(state.schedule().current)
+        trained = state.task(found[-1])
+        state.set_task(found[-1], replace(trained, blocks=trained.blocks + 1))
         for height in range(epoch * PARAMS.epoch, (epoch + 1) * PARAMS.epoch):
             end_epoch(PARAMS, state, height)
     return found
@@ -56,7 +58,7 @@ def test_an_epoch_is_decided_and_reserved_an_epoch_ahead():
 
 
 def test_what_an_epoch_did_not_pay_counts_for_the_next():
-    """Money for one epoch, and nobody ever trains it: it is reserved again and again, and stays whole."""
+    """Money for one epoch, and no block takes any: it is reserved again and again, and stays whole."""
     state = empty_state()
     task = opened(state, offer(epochs=1))
     assert epochs(state, 8)[3::2] == [task, task, task]
@@ -135,6 +137,19 @@ def test_who_waits_too_long_for_signals_gets_the_money_back(height, active, clos
     end_epoch(PARAMS, state, height)
     assert contract(state, task).closed == closed
     assert state.account(ALICE.address).balance == (800 if closed else 0)
+
+
+def test_a_task_that_no_block_of_its_epoch_trained_closes():
+    """So that data that vanished slows one epoch down, and not every second one for ever."""
+    state = empty_state()
+    task = opened(state, offer())
+    assert epochs(state, 4)[-1] == task
+    assert contract(state, task).closed == "", "one block is enough"
+    epochs(state, 1, since=4)
+    assert state.schedule().current == task
+    end_epoch(PARAMS, state, 5 * PARAMS.epoch + LAST)
+    assert contract(state, task).closed == "idle"
+    assert state.account(ALICE.address).balance == 800
 
 
 def test_a_task_that_came_late_does_not_make_up_for_it():

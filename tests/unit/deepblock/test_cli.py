@@ -23,6 +23,7 @@ from deepblock.keys import Wallet
 from deepblock.primitives import DBK
 from deepblock.training.session import run_session
 from deepblock.training.state import Work
+from deepblock.transactions import Transfer
 from deepblock.types import Block, Body, Result, Seal
 from deepblock.unixfs import file_cid
 from node import config
@@ -172,7 +173,7 @@ def test_a_fee_that_must_be_a_slip_is_refused_unless_it_is_meant(parts, run):
 def test_the_fee_covers_its_own_bytes(tmp_path, rate):
     parts = Parts(tmp_path, replace(PARAMS, fee_per_byte=rate))
     with serving(parts.services) as url:
-        transaction = sign(Client(url), parts.wallet, BOB, 2**33)
+        transaction = sign(Client(url), parts.wallet, Transfer, to=BOB, amount=2**33)
     assert transaction.payload.fee >= rate * transaction.size
     assert transaction.payload.fee - rate * transaction.size <= 8 * rate
 
