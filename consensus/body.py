@@ -8,7 +8,7 @@ from deepblock.types import Body, Header
 
 
 def check_body(params: Params, header: Header, body: Body) -> None:
-    """It is the header's, within the limits, and each transaction in it is in order."""
+    """Rule B5. It is the header's, within the limits, and each transaction in it is in order."""
     if body.cid != header.body:
         raise WrongBody(body.cid, header.body)
     size = len(encode(body))

@@ -3,14 +3,18 @@
     RuleError
     ├── NotYet                 nobody is to blame; try again later
     │   ├── ParentUnknown
+    │   ├── TaskUnknown
     │   └── FromTheFuture
     └── Invalid                will never be valid; whoever sent it is to blame
         ├── InvalidHeader      WrongVersion WrongNetwork WrongHeight WrongStateRoot TooEarly WrongDifficulty
         │                      TaskNotScheduled
         ├── InvalidSeal        WrongStateCount RepeatedState TicketMissed
-        ├── InvalidBody        WrongBody TooMany BodyTooLarge RepeatedTransaction
+        ├── InvalidBody        WrongBody TooMany BodyTooLarge RepeatedTransaction FalseShare RepeatedSignal NotPending
+        ├── InvalidShare       ShareTooOld ShareOfAnotherChain ShareFromTheFuture ShareRepeated
         ├── InvalidTransaction WrongTransactionNetwork BadSignature WrongNonce FeeTooLow CannotPay AmountTooLarge
-        ├── WrongResult
+        │                      SpecTooLarge SpecRefused TaskTooExpensive NoPay EscrowTooLow
+        │                      TaskExists TooManyTasks TaskNotOpen NotTheSponsor NothingToBurn
+        ├── InvalidResult      WorseResult WrongResult
         └── Fraud              a claim about the training that a replay contradicts
 
 Rules do not know peers: which error costs a peer what is the node's business.
@@ -21,7 +25,7 @@ from typing import ClassVar
 
 from deepblock.amounts import format_dbk
 from deepblock.cid import Cid
-from deepblock.types import Address, Hash32
+from deepblock.primitives import Address, Hash32
 
 
 class RuleError(Exception):
@@ -55,6 +59,12 @@ class FromTheFuture(NotYet):
     now: int
     limit: int
     text = "timestamp {timestamp} is more than {limit} s ahead of this clock ({now})"
+
+
+@dataclass(eq=False)
+class TaskUnknown(NotYet):
+    task: Cid
+    text = "task {task} is not known here: it may have been opened in a block that has not come yet"
 
 
 class InvalidHeader(Invalid):
@@ -164,6 +174,57 @@ class RepeatedTransaction(InvalidBody):
     text = "transaction {transaction} occurs twice"
 
 
+@dataclass(eq=False)
+class RepeatedSignal(InvalidBody):
+    task: Cid
+    text = "task {task} is signalled twice"
+
+
+@dataclass(eq=False)
+class NotPending(InvalidBody):
+    task: Cid
+    text = "task {task} is signalled, but does not wait for signals"
+
+
+@dataclass(eq=False)
+class FalseShare(InvalidBody):
+    share: Cid
+    reason: str
+    text = "share {share} cannot be carried: {reason}"
+
+
+class InvalidShare(Invalid):
+    """A session that this block cannot carry. (What is wrong with its header or seal is said as of a block's.)"""
+
+
+@dataclass(eq=False)
+class ShareTooOld(InvalidShare):
+    height: int
+    carrier: int
+    limit: int
+    text = "it is of height {height}, and a block at {carrier} carries those of its own height and {limit} before"
+
+
+@dataclass(eq=False)
+class ShareOfAnotherChain(InvalidShare):
+    parent: Cid
+    text = "its parent {parent} is not on the carrier's chain"
+
+
+@dataclass(eq=False)
+class ShareFromTheFuture(InvalidShare):
+    timestamp: int
+    carrier: int
+    limit: int
+    text = "timestamp {timestamp} is more than {limit} s later than its carrier's, {carrier}"
+
+
+@dataclass(eq=False)
+class ShareRepeated(InvalidShare):
+    header: Cid
+    text = "the session of header {header} is on this chain already"
+
+
 class InvalidTransaction(Invalid):
     """The transaction cannot be applied to this state."""
 
@@ -212,7 +273,84 @@ class CannotPay(InvalidTransaction):
 
 
 @dataclass(eq=False)
-class WrongResult(Invalid):
+class SpecTooLarge(InvalidTransaction):
+    found: int
+    limit: int
+    text = "a description of {found} bytes, at most {limit}"
+
+
+@dataclass(eq=False)
+class SpecRefused(InvalidTransaction):
+    reason: str
+    text = "the description is not of a task that can be trained: {reason}"
+
+
+@dataclass(eq=False)
+class TaskTooExpensive(InvalidTransaction):
+    found: int
+    limit: int
+    text = (
+        "a session costs {found} MACs, at most {limit} on this network: shorten it, or make the model smaller"
+    )
+
+
+class NoPay(InvalidTransaction):
+    text = "a task has to pay at least one mote a block"
+
+
+@dataclass(eq=False)
+class EscrowTooLow(InvalidTransaction):
+    found: int
+    required: int
+    amounts = frozenset({"found", "required"})
+    text = "an escrow of {found} DBK, but an epoch of this pay costs {required} DBK"
+
+
+@dataclass(eq=False)
+class TaskExists(InvalidTransaction):
+    task: Cid
+    text = "task {task} is or was on this chain: another name or seed makes it another task"
+
+
+@dataclass(eq=False)
+class TooManyTasks(InvalidTransaction):
+    waiting: int
+    text = "{waiting} tasks are open, and none that waits for signals pays less per MAC: offer more, or try later"
+
+
+@dataclass(eq=False)
+class TaskNotOpen(InvalidTransaction):
+    task: Cid
+    text = "task {task} is no open task of a sponsor, or is about to close"
+
+
+@dataclass(eq=False)
+class NotTheSponsor(InvalidTransaction):
+    task: Cid
+    sponsor: Address
+    text = "task {task} can only be ended by who opened it, {sponsor}"
+
+
+@dataclass(eq=False)
+class NothingToBurn(InvalidTransaction):
+    share: Cid
+    height: int
+    text = "no reward of share {share}, carried at height {height}, waits: it is paid, burned, or never was"
+
+
+class InvalidResult(Invalid):
+    """Not the model that the rule of the least loss gives."""
+
+
+@dataclass(eq=False)
+class WorseResult(InvalidResult):
+    found: int
+    limit: int
+    text = "the block names a model with a loss of {found}, though one with {limit} is known"
+
+
+@dataclass(eq=False)
+class WrongResult(InvalidResult):
     found: Cid
     required: Cid
     text = "the block names the model {found}, the rule of the least loss gives {required} (or its score differs)"
@@ -220,9 +358,10 @@ class WrongResult(Invalid):
 
 @dataclass(eq=False)
 class Fraud(Invalid):
-    """`step`: 'segment 7', 'average' or 'score'; the others say what was claimed and what a replay gave."""
+    """`step`: 'segment 7', 'average', 'score', 'result' or 'accusation of …'; the others say what was claimed and what
+    a replay gave."""
 
     step: str
     claimed: str
     found: str
-    text = "false {step}: the seal says {claimed}, the replay gives {found}"
+    text = "false {step}: the block claims {claimed}, the replay gives {found}"

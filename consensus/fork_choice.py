@@ -1,14 +1,17 @@
 """Which chain is the chain: the heaviest valid one, the first seen of equals (protocol: weight).
 
-The tree holds a small node a block. Nothing here checks a block; only valid ones are added.
+The tree holds a small node a block. Nothing here checks a block; only valid ones are
+added, and one that turns out false is removed with all that stand on it.
 """
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from consensus.header import Ancestry
 from deepblock.cid import Cid
 from deepblock.codec import U64, U128
-from deepblock.types import Block, Hash32
+from deepblock.primitives import Hash32
+from deepblock.types import Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Switch:
 
 @dataclass(slots=True)
 class BlockTree:
-    """All known valid blocks. `finality`: how many blocks of the head's chain may be undone."""
+    """Blocks that are not known to be false. `finality`: how many blocks of the head's chain may be undone."""
 
     root: Node
     finality: int
@@ -47,7 +50,8 @@ class BlockTree:
         self.head = self.root
 
     def child(self, block: Block, state_root: Hash32) -> Node:
-        """The node that `block` would have; its parent must be known."""
+        """Rule W1. The node that `block` would have: it weighs its parent's weight and its difficulty. Its parent must
+        be known."""
         header = block.header
         weight = self.nodes[header.parent].weight + header.difficulty
         return Node(
@@ -59,10 +63,30 @@ class BlockTree:
         self.at_height.setdefault(node.height, []).append(node.id)
 
     def is_better(self, node: Node) -> bool:
-        """Heavier than the head, and on its chain down to the finality depth."""
+        """Rule W2. Heavier than the head, and on its chain down to the finality depth."""
         if node.weight <= self.head.weight:
             return False
         return len(self.switch(self.head.id, node.parent).undo) <= self.finality
+
+    def branch(self, block: Cid) -> tuple[Cid, ...]:
+        """A block and all that stand on it, parents first."""
+        found = {block: None}
+        height = self.nodes[block].height + 1
+        while above := [one for one in self.at_height.get(height, ()) if self.nodes[one].parent in found]:
+            found.update(dict.fromkeys(above))
+            height += 1
+        return tuple(found)
+
+    def heaviest(self, without: Collection[Cid]) -> Node:
+        """The heaviest block that is not among `without`; the first seen of equals."""
+        return max(
+            (node for node in self.nodes.values() if node.id not in without), key=lambda node: node.weight
+        )
+
+    def remove(self, blocks: Iterable[Cid]) -> None:
+        """Takes out blocks that turned out false. The head has to be another by then."""
+        for block in blocks:
+            self.at_height[self.nodes.pop(block).height].remove(block)
 
     def switch(self, old: Cid, new: Cid) -> Switch:
         """The way from one block to another through their last common ancestor."""

@@ -16,10 +16,11 @@ from consensus.errors import (
     WrongVersion,
 )
 from consensus.params import VERSION, Params
-from consensus.task import may_fall_back, scheduled
+from consensus.task import may_fall_back
 from deepblock.cid import Cid
 from deepblock.codec import cid_of
-from deepblock.types import Hash32, Header
+from deepblock.primitives import Hash32
+from deepblock.types import Header
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +39,23 @@ class Ancestry:
 
 
 def required_difficulty(params: Params, below: Ancestry) -> int:
-    """D of a child. On the genesis, which has no parent to measure from, the schedule is met."""
+    """Rule H2. D of a child. On the genesis, which has no parent to measure from, the schedule is met."""
     if len(below.timestamps) < 2:
         return next_difficulty(params, below.difficulty, params.block_time)
     return next_difficulty(params, below.difficulty, below.timestamps[0] - below.timestamps[1])
 
 
 def median_time(params: Params, below: Ancestry) -> int:
-    """Unix seconds that a child must exceed: the median of the last blocks (of an even number the upper)."""
+    """Rule H3. Unix seconds that a child must exceed: the median of the last blocks (of an even number the upper)."""
     window = sorted(below.timestamps[: params.median_window])
     return window[len(window) // 2]
 
 
-def check_header(params: Params, network: Cid, header: Header, below: Ancestry, now: int) -> None:
-    """All that a header owes to its parent. `now`: this node's clock, Unix seconds."""
+def check_header(
+    params: Params, network: Cid, header: Header, below: Ancestry, scheduled: Cid, now: int
+) -> None:
+    """Rule H1. All that a header owes to its parent. `scheduled`: the task whose turn it is after the parent; `now`:
+    this node's clock, Unix seconds."""
     if header.version != VERSION:
         raise WrongVersion(header.version, VERSION)
     if header.network != network:
@@ -66,11 +70,11 @@ def check_header(params: Params, network: Cid, header: Header, below: Ancestry, 
     required = required_difficulty(params, below)
     if header.difficulty != required:
         raise WrongDifficulty(header.difficulty, required)
-    check_scheduled(params, header, below)
+    check_scheduled(params, header, below, scheduled)
 
 
 def check_time(params: Params, header: Header, below: Ancestry, now: int) -> None:
-    """Later than the median of the last blocks, and not far ahead of this clock."""
+    """Rule H4. Later than the median of the last blocks, and not far ahead of this clock."""
     median = median_time(params, below)
     if header.timestamp <= median:
         raise TooEarly(header.timestamp, median)
@@ -78,12 +82,11 @@ def check_time(params: Params, header: Header, below: Ancestry, now: int) -> Non
         raise FromTheFuture(header.timestamp, now, params.max_future)
 
 
-def check_scheduled(params: Params, header: Header, below: Ancestry) -> None:
-    """It trains the task of its epoch, or after a long pause base task 0."""
-    required = scheduled(params, header.height)
-    if header.task == required:
+def check_scheduled(params: Params, header: Header, below: Ancestry, scheduled: Cid) -> None:
+    """Rule T18. A block trains the task of its epoch, or after a long pause base task 0: vanished data stops nobody."""
+    if header.task == scheduled:
         return
     fallback = cid_of(params.base_tasks[0])
     if header.task == fallback and may_fall_back(params, header.timestamp, below.timestamps[0]):
         return
-    raise TaskNotScheduled(header.task, required)
+    raise TaskNotScheduled(header.task, scheduled)

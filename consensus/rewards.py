@@ -1,34 +1,92 @@
 """What a block mints, and when it can be spent (protocol: Ledger and rewards)."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 
+from consensus import escrow
+from consensus.errors import NothingToBurn
 from consensus.params import Params
 from consensus.state import Payout, Payouts, State, Supply
-from deepblock.types import Address
+from deepblock.transactions import FraudProof
+from deepblock.types import Block, Body, Share
+
+CARRIERS_PART: Final = 16
+"""One part in so many of a share's slot is its carrier's."""
+
+PROVERS_PART: Final = 4
+"""One part in so many of what a fraud proof burns is the prover's."""
 
 
 def subsidy(params: Params, height: int) -> int:
-    """Motes that a block at `height` may mint: halved every so many blocks, at last nothing."""
+    """Rule R1. Motes that a block at `height` may mint: halved every so many blocks, at last nothing."""
     halvings = (height - 1) // params.halving
     return params.subsidy >> halvings if halvings < 64 else 0
 
 
-def miners_half(params: Params, height: int) -> int:
-    """Half of the subsidy is the miner's; the other half is for carried shares, and not minted without them."""
-    return subsidy(params, height) // 2
+def slot(params: Params, amount: int, age: int) -> int:
+    """Rule R3. Of `amount`, half is for shares, in `max_shares` equal slots. A share of age 0 gets all of its slot, and
+    for each block of age it loses one part in `share_age`."""
+    return amount * (params.share_age - age) // (2 * params.max_shares * params.share_age)
 
 
-def reward_miner(params: Params, state: State, height: int, miner: Address, fees: int) -> None:
-    """The miner's half and the fees, to be spent after `maturity` blocks."""
-    minted = miners_half(params, height)
-    state.set_supply(Supply(state.supply().issued + minted))
-    if minted + fees:
-        due = height + params.maturity
-        state.set_payouts(due, Payouts((*state.payouts(due).items, Payout(miner, minted + fees))))
+def split(params: Params, amount: int, block: Block, shares: Sequence[Share]) -> list[Payout]:
+    """Rule R2. Half of `amount` is the miner's. Of a share's slot the carrier gets a sixteenth, the share's miner the
+    rest; both name the share, so that a fraud proof finds them. Slots without a share are nobody's."""
+    carrier = block.header.miner
+    payouts = [Payout(carrier, amount // 2)]
+    for share in shares:
+        whole = slot(params, amount, block.height - share.header.height)
+        bonus = whole // CARRIERS_PART
+        payouts += [Payout(share.header.miner, whole - bonus, share.id), Payout(carrier, bonus, share.id)]
+    return payouts
+
+
+def reward(params: Params, state: State, block: Block, body: Body, fees: int) -> None:
+    """Rule R4. What the subsidy gives is minted, the fees are the miner's, the pay of a sponsored task comes out of
+    what is reserved for it; all can be spent after `maturity` blocks."""
+    minted = split(params, subsidy(params, block.height), block, body.shares)
+    state.set_supply(Supply(state.supply().issued + sum(payout.amount for payout in minted)))
+    own, *others = minted
+    paid = pay(params, state, block, body)
+    promise(params, state, block.height, (replace(own, amount=own.amount + fees), *others, *paid))
+
+
+def pay(params: Params, state: State, block: Block, body: Body) -> list[Payout]:
+    """Rule R5. A sponsored task pays for a block as the subsidy does, but only the shares that trained it too."""
+    task = block.header.task
+    contract = state.task(task).contract
+    if contract is None:
+        return []
+    shares = [share for share in body.shares if share.header.task == task]
+    payouts = split(params, contract.pay, block, shares)
+    escrow.pay_out(state, task, sum(payout.amount for payout in payouts))
+    return payouts
+
+
+def promise(params: Params, state: State, height: int, payouts: Iterable[Payout]) -> None:
+    """Puts them with what matures together with the rewards of the block at `height`; nothing is no payout."""
+    due = height + params.maturity
+    fresh = [payout for payout in payouts if payout.amount]
+    state.set_payouts(due, Payouts((*state.payouts(due).items, *fresh)))
+
+
+def burn(params: Params, state: State, height: int, proof: FraudProof) -> None:
+    """Rule F1. A proof, in the block at `height`, that a carried share is false takes the payouts that name the share,
+    while they wait. The prover gets a quarter of their sum, which waits in its turn; the rest was never issued."""
+    due = proof.height + params.maturity
+    waiting = state.payouts(due).items if proof.height < height < due else ()
+    burned = sum(payout.amount for payout in waiting if payout.share == proof.share)
+    if not burned:
+        raise NothingToBurn(proof.share, proof.height)
+    prize = burned // PROVERS_PART
+    state.set_payouts(due, Payouts(tuple(payout for payout in waiting if payout.share != proof.share)))
+    state.set_supply(Supply(state.supply().issued - burned + prize))
+    promise(params, state, height, [Payout(proof.sender.address, prize)])
 
 
 def pay_matured(state: State, height: int) -> None:
-    """Rewards whose time has come can be spent, by the transactions of this very block too."""
+    """Rule R6. Rewards whose time has come can be spent, by the transactions of this very block too."""
     for payout in state.payouts(height).items:
         account = state.account(payout.address)
         state.set_account(payout.address, replace(account, balance=account.balance + payout.amount))

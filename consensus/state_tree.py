@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from deepblock.types import Hash32
+from deepblock.primitives import Hash32
 
 EMPTY: Final = Hash32(bytes(32))
 _LEAF: Final = b"\x00"
@@ -26,7 +26,7 @@ Leaf = tuple[bytes, bytes | None]
 def update(
     root: Hash32, changes: Mapping[bytes, bytes | None], read: Callable[[bytes], bytes]
 ) -> tuple[Hash32, dict[bytes, bytes]]:
-    """The root after `changes` (key → value, None removes), and the nodes that are new, by hash.
+    """Rule S1. The root after `changes` (key → value, None removes), and the nodes that are new, by hash.
 
     `read` gives a node of the old tree by its hash.
     """

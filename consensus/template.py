@@ -5,14 +5,15 @@ from consensus.header import Ancestry, median_time, required_difficulty
 from consensus.params import VERSION, Params
 from consensus.state import State
 from consensus.state_tree import EMPTY
-from consensus.task import TaskState, scheduled, specs
+from consensus.task import Schedule, TaskState, base_task, specs
 from deepblock.cid import Cid
 from deepblock.codec import cid_of
-from deepblock.types import Address, Block, Body, Header, Result, Score, Seal
+from deepblock.primitives import Address
+from deepblock.types import Block, Body, Header, Result, Score, Seal
 
 
 def genesis(params: Params) -> Block:
-    """Block 0. It stands on the parameters: their CID is its network, its parent and its (empty) work, so the
+    """Rule N1. Block 0. It stands on the parameters: their CID is its network, its parent and its (empty) work, so the
     network's id, which is this block's id, commits to every rule that can differ."""
     constitution = cid_of(params)
     header = Header(
@@ -33,9 +34,11 @@ def genesis(params: Params) -> Block:
 
 
 def genesis_state(params: Params, state: State) -> None:
-    """The tasks of the network, untrained."""
+    """Rule N2. The tasks of the network, untrained; nobody has paid for the first block's epoch, nor for the next."""
     for task in specs(params):
         state.set_task(task, TaskState())
+    epoch = 1 // params.epoch
+    state.set_schedule(Schedule(base_task(params, epoch), base_task(params, epoch + 1)))
 
 
 def candidate(
@@ -46,9 +49,9 @@ def candidate(
     miner: Address,
     nonce: int,
     now: int,
-    task: Cid | None = None,
+    task: Cid,
 ) -> Header:
-    """The header of a session that begins at `now` (Unix seconds) on the chain `below`. `task`: the scheduled one."""
+    """The header of a session that begins at `now` (Unix seconds) on the chain `below`."""
     return Header(
         version=VERSION,
         network=network,
@@ -58,7 +61,7 @@ def candidate(
         timestamp=max(now, median_time(params, below) + 1),
         difficulty=required_difficulty(params, below),
         body=body,
-        task=task or scheduled(params, below.height + 1),
+        task=task,
         miner=miner,
         nonce=nonce,
     )

@@ -2,7 +2,7 @@
 
 import re
 
-from deepblock.types import DBK
+from deepblock.primitives import DBK
 
 _AMOUNT = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,8}))?")
 

@@ -10,8 +10,10 @@ from typing import Final, Literal
 
 from deepblock.cid import Cid
 from deepblock.codec import U128
+from deepblock.primitives import Address, Motes
 from deepblock.spec import TaskSpec
-from deepblock.types import Address, Block, Body, Header, Motes, Result, Score, Seal, Transaction
+from deepblock.transactions import Transaction
+from deepblock.types import Block, Body, Header, Result, Score, Seal
 
 DEFAULT_URL: Final = "http://127.0.0.1:8645"
 """Where a node listens unless it is told otherwise."""
@@ -64,7 +66,8 @@ class Sync:
 class NodeInfo:
     """`network`: the genesis's CID, which transactions name. `addrs`: multiaddrs for `--bootstrap`.
     `block_time`: seconds; `maturity`: blocks until a reward can be spent; `pending`: transactions in the
-    pool."""
+    pool. `min_train`: the fewest training examples of a task, `max_session_macs`: what its sessions may cost, and
+    `base_session_macs`: what they count at most."""
 
     version: str
     network_name: str
@@ -77,6 +80,9 @@ class NodeInfo:
     block_time: int
     maturity: int
     fee_per_byte: Motes
+    min_train: int
+    max_session_macs: U128
+    base_session_macs: U128
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,34 +177,108 @@ class TransactionInfo:
     transaction: Transaction
 
 
+TaskStatus = Literal["base", "pending", "active", "closing", "closed"]
+"""Pending: until enough miners have signalled that they hold its data. Closing: its sponsor has ended it."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskSummary:
-    """`scheduled`: whether the next block trains it. `blocks`: how many have."""
+    """`scheduled`: whether the next block trains it; `next`: whether the epoch after that block's does. `blocks`: how
+    many have. `session_macs`: what a session costs, `counted_macs`: what it counts. `pay`: for a block, and `closed`:
+    why it is (target, plateau, idle, budget, sponsor, expired, outbid); None for a base task, and while it is open."""
 
     id: Cid
     name: str
+    status: TaskStatus
     scheduled: bool
+    next: bool
     blocks: int
     model: Cid | None
     held_out: HeldOut | None
+    session_macs: U128
+    counted_macs: U128
+    pay: Motes | None
+    closed: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContractInfo:
+    """What a sponsor agreed to, and how far it is.
+
+    `escrow`: what is free, `reserved`: what is set aside for an epoch. `target`, `best`: loss sums, `target_loss` an
+    example; `stale`: blocks since the last gain, of `plateau` after which the task closes. `signals` of the last
+    `signal_window` blocks named it, where `signals_needed` make it active. `since`: the height at which it was opened
+    or, once active, became so; None once closed. `expires`: from which height on a pending task is given up."""
+
+    sponsor: Address
+    pay: Motes
+    escrow: Motes
+    reserved: Motes
+    target: int | None
+    target_loss: float | None
+    best: int | None
+    stale: int
+    plateau: int
+    signals: int
+    signals_needed: int
+    signal_window: int
+    since: int | None
+    expires: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
-    """A task. `bar`: the loss sum up to which the next session passes the gate, and `bar_loss` the same an
-    example. `parameters`: numbers in its model; `session_macs`: what a session costs."""
+    """A task, with what `TaskSummary` says of it. `bar`: the loss sum up to which the next session passes the gate,
+    and `bar_loss` the same an example. `parameters`: numbers in its model. `epoch_ends`: the height of the last block
+    of the epoch in which the next block is. `contract`: None for a base task."""
 
     id: Cid
     name: str
+    status: TaskStatus
     scheduled: bool
+    next: bool
     blocks: int
     model: Cid | None
     held_out: HeldOut | None
+    session_macs: U128
+    counted_macs: U128
+    pay: Motes | None
+    closed: str | None
     bar: int
     bar_loss: float
     parameters: int
-    session_macs: U128
+    epoch_ends: int
+    contract: ContractInfo | None
     spec: TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a task would cost, and get, if it were opened now.
+
+    `session_macs`: what a session costs, at most `max_macs`; `counted_macs`: what it counts, at most `base_macs`, those
+    of base task 0. `sessions_per_block`: how many it takes on average at the `difficulty` of now. `min_escrow`: an
+    epoch's pay. `share`: of the sponsored epochs (every second one at most), in proportion to pay per MAC, beside the
+    tasks that are open, pending ones too (`rivals`).
+    """
+
+    task: Cid
+    session_macs: U128
+    max_macs: U128
+    counted_macs: U128
+    base_macs: U128
+    difficulty: U128
+    sessions_per_block: float
+    min_escrow: Motes
+    share: float
+    rivals: tuple[TaskSummary, ...]
+    block_time: int
+    epoch: int
+    signals_needed: int
+    signal_window: int
+    pending_blocks: int
+    plateau: int
+    fee_per_byte: Motes
 
 
 @dataclass(frozen=True, slots=True)

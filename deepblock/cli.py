@@ -10,10 +10,12 @@ from typing import Any
 import deepblock
 from deepblock.client import ClientError
 from deepblock.codec import Malformed
-from deepblock.commands import chain, files, replay, wallet
+from deepblock.commands import chain, files, replay, task, task_open, task_watch, wallet
 from deepblock.commands.context import DATA_DIR_VARIABLE, CommandError, Context
 from deepblock.data import DataError
+from deepblock.importers.folder import EXPECTED
 from deepblock.keys import WalletError
+from deepblock.sponsor.template import shipped_names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_chain(commands)
     _add_money(commands)
+    _add_tasks(commands)
     _add_training(commands)
     _add(commands, "version", _version, "the version of this program")
     return parser
@@ -80,8 +83,7 @@ def _add_money(commands: Any) -> None:
     command.add_argument(
         "--high-fee", action="store_true", help=f"even if that is over {wallet.HIGH_FEE} times the least"
     )
-    command.add_argument("--wallet", type=Path, metavar="FILE", help="by default DATA_DIR/wallet.json")
-    command.add_argument("--wait", action="store_true", help="until it is in a block")
+    _add_sending(command)
 
     keys = _group(commands, "keys", "make or show a wallet")
     for name, run, about in (
@@ -89,6 +91,63 @@ def _add_money(commands: Any) -> None:
         ("show", wallet.keys_show, "its address and public key"),
     ):
         _add(keys, name, run, about).add_argument("path", nargs="?", type=Path, metavar="PATH")
+
+
+def _add_tasks(commands: Any) -> None:
+    tasks = _group(commands, "task", "what the network trains, and what you want it to")
+    _add(tasks, "list", task.task_list, "every task of the chain")
+    _add_open(tasks)
+    for name, run, about in (
+        ("show", task.task_show, "a task: its model, its data, its contract"),
+        ("watch", task_watch.task_watch, "the learning curve of a task while it happens"),
+        ("fund", task.task_fund, "add to the escrow of a task"),
+        ("close", task.task_close, "end a task of yours; the rest of its escrow comes back"),
+    ):
+        command = _add(tasks, name, run, about)
+        command.add_argument("task", metavar="NAME|CID")
+        if name == "fund":
+            command.add_argument("amount", metavar="AMOUNT", help="in DBK")
+        if name in ("fund", "close"):
+            _add_sending(command)
+
+
+def _add_open(tasks: Any) -> None:
+    command = _add(tasks, "open", task_open.task_open, "have a model trained on a data set, for money")
+    command.add_argument("folder", type=_folder, metavar="DIR", help=f"with {EXPECTED}")
+    command.add_argument("--pay", required=True, metavar="DBK", help="for each block that trains it")
+    money = command.add_mutually_exclusive_group()
+    blocks = f"to pay for; by default {task_open.BLOCKS}"
+    money.add_argument("--blocks", type=_natural, default=task_open.BLOCKS, metavar="N", help=blocks)
+    money.add_argument("--escrow", metavar="DBK", help="what may be spent in all, in place of --blocks")
+    command.add_argument("--target", metavar="LOSS|ACCURACY%", help="a held-out loss at which it is done")
+    names = ", ".join(shipped_names())
+    command.add_argument(
+        "--template", metavar="NAME|FILE", help=f"{names}, or a file; by default what fits the data"
+    )
+    command.add_argument(
+        "--from", dest="start", metavar="MODEL|TASK", help="start from a model's or a task's weights"
+    )
+    command.add_argument(
+        "--frozen", type=_natural, default=0, metavar="N", help="first layers to keep as they are there"
+    )
+    command.add_argument("--size", metavar="N|HxW", help="crop and resize pictures to this")
+    command.add_argument("--tokens", type=_natural, metavar="N", help="bytes of each text; by default 64")
+    command.add_argument(
+        "--heldout", type=_natural, metavar="N", help="examples to hold back; by default what fits"
+    )
+    command.add_argument("--name", metavar="NAME", help="of the task; by default that of the folder")
+    command.add_argument(
+        "--seed", default="1", metavar="TEXT", help="decides the split and the first weights"
+    )
+    command.add_argument("--dry-run", action="store_true", help="show the offer, and do nothing")
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--watch", action="store_true", help="stay, and show how it learns")
+    _add_sending(command)
+
+
+def _add_sending(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--wallet", type=Path, metavar="FILE", help="by default DATA_DIR/wallet.json")
+    command.add_argument("--wait", action="store_true", help="until it is in a block")
 
 
 def _add_training(commands: Any) -> None:

@@ -5,6 +5,7 @@ print(client.chain_head().height)
 data = client.fetch_file(client.model_get().model)
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -19,7 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from deepblock import api
 from deepblock.cid import DAG_CBOR, Cid, cid_of_block
-from deepblock.types import Address, Transaction
+from deepblock.primitives import Address, Motes
+from deepblock.spec import TaskSpec
+from deepblock.transactions import Transaction
 from deepblock.unixfs import file_cid
 
 T = TypeVar("T")
@@ -144,6 +147,10 @@ class Client:
     def task_get(self, task: Cid) -> api.TaskInfo:
         return self._ask(api.TaskInfo, "task_get", task)
 
+    def task_quote(self, spec: TaskSpec, pay: Motes) -> api.Quote:
+        """For `pay` a block. Raises RpcError with code `api.REFUSED` where such a task cannot be opened."""
+        return self._ask(api.Quote, "task_quote", spec, pay)
+
     def model_get(self, task: Cid | None = None, last: int = 16) -> api.ModelInfo:
         """Of the head's task unless said; `last`: how many blocks of its lineage."""
         return self._ask(api.ModelInfo, "model_get", task, last)
@@ -220,8 +227,8 @@ def _adapter(answer: Any) -> TypeAdapter[Any]:
 
 def _json(value: Any) -> Any:
     """A parameter as JSON has it."""
-    if isinstance(value, Transaction):
-        return _adapter(Transaction).dump_python(value, mode="json")
+    if dataclasses.is_dataclass(value):
+        return TypeAdapter(type(value)).dump_python(value, mode="json")
     return str(value) if isinstance(value, bytes) else value
 
 

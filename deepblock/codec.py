@@ -27,7 +27,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import libipld
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, model_serializer, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from deepblock.cid import Cid, cid_of_block
@@ -79,6 +79,39 @@ U64 = Annotated[int, Integer(0, 2**64 - 1)]
 I64 = Annotated[int, Integer(-(2**63), 2**63 - 1)]
 U128 = Annotated[int, Integer(0, 2**128 - 1, text=True, wide=True)]
 
+
+class Tagged:
+    """A member of a union, which its `kind` names: in JSON it is shown with it, as in DAG-CBOR."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    @model_serializer(mode="wrap")
+    def _with_kind(self, fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return {"kind": self.kind, **fields(self)}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_kind(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if value.get("kind") != cls.kind:
+            raise ValueError(f"kind {value.get('kind')!r} in place of {cls.kind!r}")
+        return {name: item for name, item in value.items() if name != "kind"}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        found: dict[str, Any] = handler.resolve_ref_schema(handler(schema))
+        found["properties"] = {"kind": {"const": cls.kind}, **found.get("properties", {})}
+        found["required"] = ["kind", *found.get("required", [])]
+        return found
+
+
+def kind_of(value: Any) -> Any:
+    """For pydantic's Discriminator: which member of a union JSON, or an instance, is."""
+    return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
 T = TypeVar("T")
 Encoder = Callable[[Any], bytes]
 Decoder = Callable[[Any], Any]
@@ -90,7 +123,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(cls: type[T], data: bytes, max_size: int = MAX_SIZE) -> T:
-    """The `cls` that `data` is the canonical encoding of. Raises Malformed."""
+    """Rule X1. The `cls` that `data` is the canonical encoding of. Raises Malformed."""
     if len(data) > max_size:
         raise Malformed(f"{cls.__name__}: {len(data)} bytes, more than {max_size}")
     try:
@@ -103,7 +136,7 @@ def decode(cls: type[T], data: bytes, max_size: int = MAX_SIZE) -> T:
 
 
 def cid_of(value: Any) -> Cid:
-    """The id of a dataclass instance: the CID of its canonical bytes."""
+    """Rule X2. The id of a dataclass instance: the CID of its canonical bytes."""
     return cid_of_block(encode(value))
 
 

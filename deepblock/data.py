@@ -6,6 +6,7 @@ A split is a canonical safetensors file with exactly two tensors (`deepblock.ten
     labels   U8 [n]                   0 … classes − 1; [n, tokens] where the task predicts one for each token
 
 The digits of devnet come with the package. Fashion-MNIST is imported from its four published files.
+`deepblock.importers` makes splits of what people have in a folder.
 """
 
 import gzip
@@ -18,7 +19,12 @@ from typing import Final
 
 import numpy as np
 
-from deepblock.tensors import Array, pack, split_manifest
+from deepblock.blockstore import Files
+from deepblock.cid import Cid
+from deepblock.codec import Malformed
+from deepblock.exact.constants import LIMIT, TINY
+from deepblock.spec import Embedding, TaskSpec, label_shape
+from deepblock.tensors import Array, file_size, pack, split_manifest, start_manifest, unpack
 
 _EMBEDDED: Final = ("digits-train.safetensors", "digits-heldout.safetensors")
 _CLASSES: Final = 10
@@ -38,6 +44,47 @@ def pack_split(inputs: Array, labels: Array) -> bytes:
     """The split file of `inputs` (U8 [n, *input shape]) and `labels` (U8 [n] or [n, tokens])."""
     manifest = split_manifest(inputs.shape[1:], len(inputs), labels.shape[1:])
     return pack({"inputs": inputs, "labels": labels}, manifest)
+
+
+# --- a task's files -----------------------------------------------------------------------------------------
+
+
+def read_split(spec: TaskSpec, files: Files, split: Cid, examples: int) -> tuple[Array, Array]:
+    """Inputs and labels of one of a task's splits. Raises Malformed where it is not the canonical file of such a
+    split, or has labels or tokens that the task does not know."""
+    manifest = split_manifest(spec.input_shape, examples, label_shape(spec))
+    tensors = unpack(files.get_file(split, file_size(manifest)), manifest)
+    inputs, labels = tensors["inputs"], tensors["labels"]
+    if labels.max() >= spec.classes:
+        raise Malformed(f"a label is {labels.max()}, and the task has {spec.classes} classes")
+    first = spec.layers[0]
+    if isinstance(first, Embedding) and inputs.max() >= first.vocabulary:
+        raise Malformed(f"a token is {inputs.max()}, and the vocabulary has {first.vocabulary}")
+    return inputs, labels
+
+
+def read_start(spec: TaskSpec, files: Files) -> dict[str, Array]:
+    """The parameters that a task starts from; none without a `start`. Raises Malformed where the file has others, or
+    numbers that no training leaves behind."""
+    if spec.start is None:
+        return {}
+    manifest = start_manifest(spec)
+    tensors = unpack(files.get_file(spec.start.weights, file_size(manifest)), manifest)
+    for name, tensor in tensors.items():
+        magnitudes = np.abs(tensor)
+        if magnitudes.max() > LIMIT or ((magnitudes > 0) & (magnitudes < TINY)).any():
+            raise Malformed(f"{name} has magnitudes beyond 2^15 or below 2^-64, which no training leaves")
+    return tensors
+
+
+def check_files(spec: TaskSpec, files: Files) -> None:
+    """Raises Malformed where one of the task's files is not what the task says, so that no session could use it."""
+    read_start(spec, files)
+    read_split(spec, files, spec.train, spec.n_train)
+    read_split(spec, files, spec.heldout, spec.n_heldout)
+
+
+# --- Fashion-MNIST ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from deepblock.disk import write_whole
-from deepblock.types import Address, PublicKey, Signature, Transaction, Transfer, signing_bytes
+from deepblock.primitives import Address, PublicKey, Signature
+from deepblock.transactions import Payload, Transaction, signing_bytes
 
 _P: Final = 2**255 - 19
 _L: Final = 2**252 + 27742317777372353535851937790883648493
@@ -37,7 +38,7 @@ def _is_honest_point(encoded: bytes) -> bool:
 
 
 def verify(key: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether `signature` (64 bytes, R ‖ s) over `message` is by `key` (32 bytes).
+    """Rule X3. Whether `signature` (64 bytes, R ‖ s) over `message` is by `key` (32 bytes).
 
     RFC 8032 without the cofactor, and stricter, so that every library that follows the rule agrees: s < L;
     the key and R are canonical encodings (y < p) and of large order; s·B − h·A encodes to exactly R.
@@ -75,7 +76,7 @@ class Wallet:
     def address(self) -> Address:
         return self.key.address
 
-    def sign(self, payload: Transfer) -> Transaction:
+    def sign(self, payload: Payload) -> Transaction:
         signature = Ed25519PrivateKey.from_private_bytes(self.secret).sign(signing_bytes(payload))
         return Transaction(payload, Signature(signature))
 

@@ -46,6 +46,11 @@ def noise(seed: bytes, name: str, weights: NDArray[np.float32]) -> NDArray[np.fl
     return reach * uniform("noise", seed, name, weights.shape)
 
 
+def order(seed: bytes, count: int) -> NDArray[np.int64]:
+    """0 … count − 1 in an order that the seed decides: by their words (u64) of 'deepblock/order/1' ‖ seed."""
+    return np.argsort(_words("order", seed, b"", ">u8", count), kind="stable")
+
+
 def _words(purpose: str, seed: bytes, label: bytes, dtype: str, count: int) -> NDArray[Any]:
     stream = hashlib.shake_256(f"deepblock/{purpose}/1".encode() + seed + label)
     itemsize = np.dtype(dtype).itemsize

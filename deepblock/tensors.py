@@ -18,8 +18,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from deepblock.cid import Cid
 from deepblock.codec import Malformed as Malformed
-from deepblock.spec import TaskSpec, parameters
+from deepblock.spec import Shape, TaskSpec, label_shape, parameters, started_parameters, trained_parameters
 
 DType = Literal["F32", "I64", "U8"]
 Manifest = Mapping[str, tuple[DType, tuple[int, ...]]]
@@ -39,24 +40,42 @@ _MINUS_ZERO: Final = 0x8000_0000
 
 def model_manifest(spec: TaskSpec) -> Manifest:
     """Of a model or an average: '<name>' F32 for each parameter."""
-    return {name: ("F32", shape) for name, shape in parameters(spec).items()}
+    return weights_manifest(parameters(spec))
+
+
+def start_manifest(spec: TaskSpec) -> Manifest:
+    """Of the weights that a task starts from: '<name>' F32 for each parameter of its first `start.layers` layers."""
+    return weights_manifest(started_parameters(spec))
+
+
+def weights_manifest(shapes: Mapping[str, Shape]) -> Manifest:
+    """'<name>' F32 for each of these parameters."""
+    return {name: ("F32", shape) for name, shape in shapes.items()}
 
 
 def state_manifest(spec: TaskSpec) -> Manifest:
-    """Of a state: 'momentum/<name>' F32, 'sum/<name>' I64, 'weights/<name>' F32 for each parameter."""
+    """Of a state: 'momentum/<name>' F32, 'sum/<name>' I64, 'weights/<name>' F32 for each trained parameter."""
     manifest: dict[str, tuple[DType, tuple[int, ...]]] = {}
-    for name, shape in parameters(spec).items():
+    for name, shape in trained_parameters(spec).items():
         manifest[f"momentum/{name}"] = ("F32", shape)
         manifest[f"sum/{name}"] = ("I64", shape)
         manifest[f"weights/{name}"] = ("F32", shape)
     return manifest
 
 
-def split_manifest(
-    input_shape: tuple[int, ...], examples: int, label_shape: tuple[int, ...] = ()
-) -> Manifest:
-    """Of a dataset split: 'inputs' U8 [examples, *input_shape], 'labels' U8 [examples, *label_shape]."""
-    return {"inputs": ("U8", (examples, *input_shape)), "labels": ("U8", (examples, *label_shape))}
+def split_manifest(inputs: Shape, examples: int, labels: Shape = ()) -> Manifest:
+    """Of a dataset split: 'inputs' U8 [examples, *inputs], 'labels' U8 [examples, *labels]."""
+    return {"inputs": ("U8", (examples, *inputs)), "labels": ("U8", (examples, *labels))}
+
+
+def data_manifests(spec: TaskSpec) -> dict[Cid, Manifest]:
+    """Of each of the task's `data_files`: what those who fetch it expect."""
+    labels = label_shape(spec)
+    manifests = {
+        split: split_manifest(spec.input_shape, examples, labels)
+        for split, examples in ((spec.train, spec.n_train), (spec.heldout, spec.n_heldout))
+    }
+    return manifests | ({spec.start.weights: start_manifest(spec)} if spec.start else {})
 
 
 # --- the format ---------------------------------------------------------------------------------------------

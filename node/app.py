@@ -19,6 +19,7 @@ from node.chain import Chain
 from node.config import NodeConfig, load_params
 from node.errors import StartError
 from node.fetch import Fetcher
+from node.frauds import Frauds
 from node.gossip import Ears, validators
 from node.jobs.dispatcher import Jobs
 from node.jobs.errors import DeviceUnusable
@@ -29,9 +30,10 @@ from node.p2p.events import DoorError, ListenError
 from node.peers import Peers
 from node.pipeline import Pipeline
 from node.retention import Retention
-from node.rpc.methods import Services
 from node.rpc.server import Server
+from node.rpc.services import Services
 from node.serve import Service
+from node.shares import Shares
 from node.storage.database import Database
 from node.sync import Sync
 from node.tasks import TaskData
@@ -69,32 +71,36 @@ class App:
             host=config.p2p_host,
             port=config.p2p_port,
             agent=f"deepblock/{deepblock.__version__}",
-            topics=validators(params, network),
+            topics=validators(params, network, self.chain.specs.get),
             handlers=self.service.handlers,
         )
         self.peers = Peers(self.door, list(config.bootstrap))
         self.jobs = Jobs(folder / BLOBS, threads=config.threads, device=config.device)
         self.fetcher = Fetcher(self.door, self.peers, self.blobs)
-        self.data = TaskData(self.chain, self.blobs, self.fetcher)
+        self.data = TaskData(self.chain, self.blobs, self.fetcher, config.task_data << 30)
         draw = random.SystemRandom().randrange
-        self.auditor = Auditor(self.chain, self.jobs, self.fetcher, self.blobs, self.data, draw)
+        self.auditor = Auditor(self.chain, self.jobs, self.fetcher, self.blobs, self.data, draw, config.audit)
         self.pipeline = Pipeline(
             self.chain, self.mempool, self.fetcher, self.auditor, self._publish, time.time
         )
+        self.shares = Shares(self.chain, self.auditor, self.blobs, self._publish, time.time)
+        self.frauds = Frauds(self.chain, self.auditor, self.pipeline)
         self.sync = Sync(
             self.chain, self.pipeline, self.fetcher, self.door, self.peers, self.service,
             alone=not config.bootstrap,
         )  # fmt: skip
         self.miner = Miner(
-            self.chain, self.mempool, self.pipeline, self.jobs, self.blobs, self.fetcher, self.data,
-            self.address, time.time,
+            self.chain, self.mempool, self.pipeline, self.shares, self.jobs, self.blobs, self.fetcher,
+            self.data, self.address, time.time,
         )  # fmt: skip
-        self.ears = Ears(self.door, self.pipeline, self.peers, self.sync)
+        self.ears = Ears(self.door, self.pipeline, self.shares, self.frauds, self.peers, self.sync)
         self.services = Services(
             self.chain, self.mempool, self.pipeline, self.miner, self.peers, self.door, self.sync, self.blobs
         )
         self.server = Server(self.services, config.rpc_host, config.rpc_port, config.rpc_hosts)
-        self.pipeline.on_head += [self.miner.new_head, Retention(self.chain, self.blobs).follow]
+        self.pipeline.on_head += [
+            self.shares.follow, self.miner.new_head, Retention(self.chain, self.blobs).follow,
+        ]  # fmt: skip
 
     async def run(self) -> None:
         """Until SIGINT or SIGTERM. A bug in any part stops the whole node, loudly."""
@@ -105,7 +111,12 @@ class App:
         try:
             await self._start(node_file)
             async with asyncio.TaskGroup() as group:
-                parts = [self.ears.run(), self.peers.run(), self.sync.run(), Terminal(self.services).run()]
+                parts = [
+                    self.ears.run(), self.peers.run(), self.sync.run(), self.data.run(),
+                    Terminal(self.services).run(),
+                ]  # fmt: skip
+                if self.config.audit != "headers":
+                    parts.append(self.frauds.run(self.sync.ready, self.config.mine))
                 if self.config.mine:
                     parts.append(self.miner.run(self.sync.ready))
                 tasks = [group.create_task(part) for part in parts]

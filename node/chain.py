@@ -4,12 +4,13 @@ A commit is one synced batch: after a crash the database is as it was before it 
 (`storage.schema` says what is in it). Memory changes after the batch, so a failed write changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from consensus.fork_choice import BlockTree, Node, Switch
 from consensus.header import Ancestry
 from consensus.params import Params
-from consensus.state import Delta, Read, State
+from consensus.shares import Below, Past
+from consensus.state import SPECS, Delta, Read, State
 from consensus.state_tree import EMPTY, update
 from consensus.task import specs
 from consensus.template import genesis, genesis_state
@@ -30,7 +31,8 @@ class Chain:
 
     def __init__(self, database: Database, params: Params) -> None:
         self.params = params
-        self.specs: Mapping[Cid, TaskSpec] = specs(params)
+        self.specs: dict[Cid, TaskSpec] = dict(specs(params))
+        """Of the base tasks, and of every task that a stored block opened: a description is true by its name."""
         first = genesis(params)
         self.network: Cid = first.id
         self._db = database
@@ -38,6 +40,7 @@ class Chain:
             self._create(first)
         self._check_identity()
         self.tree = self._load_tree()
+        self._learn(database.items(schema.SPEC))
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -93,6 +96,14 @@ class Chain:
             changed.update(self._delta(block).new)
         return State(_overlaid(changed, self._read_state))
 
+    def past(self, parent: Cid) -> Past:
+        """What the shares of a child of `parent` may stand on: its last blocks."""
+        node, near = self.tree.nodes[parent], [parent]
+        while len(near) < self.params.share_age and node.height:
+            node = self.tree.nodes[node.parent]
+            near.append(node.id)
+        return lambda block: Below(self.ancestry(block), self.state(block)) if block in near else None
+
     def locator(self) -> tuple[Cid, ...]:
         """Blocks of the head's chain, the last ones and then ever sparser ones, the genesis last."""
         heights, step = [], 1
@@ -117,6 +128,9 @@ class Chain:
         batch.put(schema.UNDO + block.id, encode(delta))
         for name, data in fresh.items():
             batch.put(schema.TREE + name, data)
+        opened = [(key[1:], value) for key, value in delta.new.items() if key[:1] == SPECS and value]
+        for task, description in opened:
+            batch.put(schema.SPEC + task, description)
         switch = None
         if self.tree.is_better(node):
             way = self.tree.switch(self.head.id, parent.id)
@@ -128,10 +142,34 @@ class Chain:
             batch.put(schema.META_HEAD, block.id)
             switch = Switch(way.undo, (*way.apply, block.id))
         self._db.write(batch)
+        self._learn(opened)
         self.tree.add(node)
         if switch:
             self.tree.head = node
         return switch
+
+    def invalidate(self, block: Cid, reason: str) -> Switch | None:
+        """Takes a block that has turned out false out of the tree, with all that stand on it. Where the head was among
+        them: the way to the heaviest block that is left. They stay readable, with the reason (`rejection`)."""
+        gone = self.tree.branch(block)
+        batch = Batch()
+        head = self.tree.heaviest(without=set(gone)) if self.head.id in gone else self.head
+        way = self.tree.switch(self.head.id, head.id)
+        for undone in way.undo:
+            self._undo(batch, undone)
+        for applied in way.apply:
+            self._apply(batch, self._stored(applied), self._delta(applied))
+        for one in gone:
+            batch.delete(schema.node_key(self.tree.nodes[one].height, one))
+            batch.delete(schema.UNDO + one)
+            why = reason if one == block else f"it stands on {block}: {reason}"
+            batch.put(schema.REJECTED + one, why.encode())
+        batch.put(schema.META_HEAD, head.id)
+        self._db.write(batch)
+        moved = head.id != self.head.id
+        self.tree.head = head
+        self.tree.remove(gone)
+        return way if moved else None
 
     def reject(self, block: Cid, reason: str) -> None:
         """Remembers that a block is invalid, so that nobody has to find it out again."""
@@ -197,6 +235,10 @@ class Chain:
         assert head is not None
         tree.head = tree.nodes[Cid(head)]
         return tree
+
+    def _learn(self, descriptions: Iterable[tuple[bytes, bytes]]) -> None:
+        for task, description in descriptions:
+            self.specs[Cid(task)] = decode(TaskSpec, description)
 
     def _read_state(self, key: bytes) -> bytes | None:
         return self._db.get(schema.STATE + key)

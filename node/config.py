@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from consensus.params import Params, check_params
-from deepblock.types import Address
+from deepblock.primitives import Address
 from node.addresses import peer_in
 from node.errors import StartError
 
@@ -26,6 +26,10 @@ _SENTENCES: Final = {
     "tuple_type": "must be a list of strings",
 }
 """What is wrong, where pydantic's word for it is Python's; by the type of its error."""
+
+
+AuditPolicy = Literal["sample", "all", "headers"]
+"""How much of other miners' training a node replays."""
 
 
 class NodeConfig(BaseModel):
@@ -43,6 +47,13 @@ class NodeConfig(BaseModel):
     bootstrap: tuple[str, ...] = Field((), description="multiaddrs of nodes to begin with")
     mine: bool = Field(True, description="train and earn; without it the node only checks and serves")
     address: Address | None = Field(None, description="where rewards go; by default DATA_DIR/wallet.json")
+    task_data: int = Field(
+        8, ge=0, le=1 << 20, description="GiB of sponsored tasks' data to fetch before they are scheduled"
+    )
+    audit: AuditPolicy = Field(
+        "sample",
+        description="replays: sample (some segments at once, others when idle), all, or headers (none)",
+    )
     threads: int = Field(1, ge=1, le=256, description="CPU threads of each training process")
     device: str = Field("cpu", description="cpu, cuda, cuda:1 …")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")

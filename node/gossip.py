@@ -7,70 +7,101 @@ is the author of nothing that it has not checked.
 
 import asyncio
 from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Final
 
 import structlog
 
-from consensus.errors import Fraud, Invalid, NotYet, RuleError
+from consensus.errors import Fraud, Invalid, NotYet, RuleError, TaskUnknown
 from consensus.params import Params
+from consensus.seal import SpecOf
+from consensus.shares import check_share
 from consensus.transaction import check_transaction
 from consensus.transition import check_block
 from deepblock.cid import Cid
 from deepblock.codec import Malformed, decode
-from deepblock.types import Block, Transaction
-from node.messages import topic_of
+from deepblock.transactions import Transaction
+from deepblock.types import Block, Share
+from node.frauds import MAX_ACCUSATION, Frauds
+from node.messages import Accusation, topic_of
 from node.p2p.door import Door
 from node.p2p.events import Fault, Gossip, PeerDown, PeerUp, Validator
 from node.peers import BAN_SCORE, Peers
-from node.pipeline import MAX_BLOCK, MAX_TRANSACTION, Origin, Pipeline
+from node.pipeline import MAX_BLOCK, MAX_TRANSACTION, Disproved, Origin, Pipeline
+from node.shares import MAX_SHARE, Shares
 from node.sync import Sync
 
 log = structlog.get_logger("gossip")
 
-UNAUDITED = 4
-"""Blocks of one neighbour that may be on their way through the pipeline at once."""
-SEALS = 2
+UNAUDITED: Final = {"blocks": 4, "shares": 4, "frauds": 1}
+"""Messages of one neighbour that may be on their way to a verdict at once, by topic."""
+SEALS: Final = 2
 """Seals of one header that are passed on; an honest header has one, and anybody can glue a false one to it."""
-REMEMBERED = 4_096
+REMEMBERED: Final = 4_096
 """Headers whose seals are counted."""
-FAULT = 20
+FAULT: Final = 20
 """Penalty points for a broken frame: five of them, and the peer is banned."""
 
 
-def validators(params: Params, network: Cid) -> dict[str, Validator]:
+def validators(params: Params, network: Cid, spec_of: SpecOf) -> dict[str, Validator]:
     """Topic → check, run in the libp2p thread. They raise for what its sender could have seen to be false."""
     seals: OrderedDict[Cid, set[Cid]] = OrderedDict()
 
-    def block_is_plausible(peer: str, data: bytes) -> bool:
-        block = decode(Block, data, MAX_BLOCK)
-        check_block(params, network, block)
-        known = seals.setdefault(block.header.cid, set())
+    def is_new_enough(header: Cid, id_: Cid) -> bool:
+        known = seals.setdefault(header, set())
         if len(seals) > REMEMBERED:
             seals.popitem(last=False)
-        if block.id not in known and len(known) >= SEALS:
+        if id_ not in known and len(known) >= SEALS:
             return False
-        known.add(block.id)
+        known.add(id_)
         return True
+
+    def block_is_plausible(peer: str, data: bytes) -> bool:
+        block = decode(Block, data, MAX_BLOCK)
+        try:
+            check_block(params, network, block, spec_of)
+        except TaskUnknown:
+            return False
+        return is_new_enough(block.header.cid, block.id)
+
+    def share_is_plausible(peer: str, data: bytes) -> bool:
+        share = decode(Share, data, MAX_SHARE)
+        try:
+            check_share(params, network, share, spec_of)
+        except TaskUnknown:
+            return False
+        return is_new_enough(share.header.cid, share.id)
 
     def transaction_is_plausible(peer: str, data: bytes) -> bool:
         check_transaction(params, network, decode(Transaction, data, MAX_TRANSACTION))
         return True
 
+    def accusation_is_plausible(peer: str, data: bytes) -> bool:
+        decode(Accusation, data, MAX_ACCUSATION)
+        return True
+
     return {
         topic_of(network, "blocks"): block_is_plausible,
+        topic_of(network, "shares"): share_is_plausible,
         topic_of(network, "transactions"): transaction_is_plausible,
+        topic_of(network, "frauds"): accusation_is_plausible,
     }
 
 
 class Ears:
-    """Reads the door's events, one after the other, and never waits for a block's verdict."""
+    """Reads the door's events, one after the other, and never waits for a verdict."""
 
-    def __init__(self, door: Door, pipeline: Pipeline, peers: Peers, sync: Sync) -> None:
+    def __init__(
+        self, door: Door, pipeline: Pipeline, shares: Shares, frauds: Frauds, peers: Peers, sync: Sync
+    ) -> None:
         self._door = door
         self._pipeline = pipeline
+        self._shares = shares
+        self._frauds = frauds
         self._peers = peers
         self._sync = sync
-        self._on_their_way: Counter[str] = Counter()
+        self._on_their_way: Counter[tuple[str, str]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -82,38 +113,57 @@ class Ears:
                     self._sync.peer_down(peer)
                 case Fault(peer, reason):
                     self._peers.penalise(peer, FAULT, reason)
-                case Gossip(topic) if topic.endswith("/blocks/1"):
-                    self._block_came(event)
                 case Gossip():
-                    self._transaction_came(event)
+                    self._message_came(event, event.topic.split("/")[-2])
 
-    def _transaction_came(self, message: Gossip) -> None:
-        with suppress(RuleError):  # not payable, or known: an honest neighbour may have another head than we
-            self._pipeline.receive_transaction(decode(Transaction, message.data, MAX_TRANSACTION), "gossip")
+    def _message_came(self, message: Gossip, what: str) -> None:
+        match what:
+            case "blocks":
+                self._begin(message, what, self._take_block)
+            case "shares":
+                self._begin(message, what, self._take_share)
+            case "frauds":
+                self._begin(message, what, self._take_accusation)
+            case _:
+                with suppress(RuleError):  # not payable, or known: an honest neighbour may have another head
+                    transaction = decode(Transaction, message.data, MAX_TRANSACTION)
+                    self._pipeline.receive_transaction(transaction, "gossip")
 
-    def _block_came(self, message: Gossip) -> None:
-        if self._on_their_way[message.peer] >= UNAUDITED:
-            log.info(
-                "block_dropped", peer=message.peer, reason=f"{UNAUDITED} of its blocks are being checked"
-            )
+    def _begin(self, message: Gossip, what: str, take: Callable[[Gossip], Awaitable[None]]) -> None:
+        """As a task of its own, unless too many of this neighbour's are being checked."""
+        kind = what.removesuffix("s")
+        if self._on_their_way[message.peer, what] >= UNAUDITED[what]:
+            log.info(f"{kind}_dropped", peer=message.peer, reason=f"{UNAUDITED[what]} are being checked")
             return
-        self._on_their_way[message.peer] += 1
-        task = asyncio.create_task(self._take_block(message))
+        self._on_their_way[message.peer, what] += 1
+        task = asyncio.create_task(self._judged(message, what, take))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _take_block(self, message: Gossip) -> None:
+    async def _judged(self, message: Gossip, what: str, take: Callable[[Gossip], Awaitable[None]]) -> None:
+        """What a verdict costs its author."""
+        kind = what.removesuffix("s")
         try:
-            await self._pipeline.receive(message.data, Origin("gossip", message.peer, message.author))
+            await take(message)
+        except Disproved as error:
+            log.info(f"{kind}_disproved", author=message.author, reason=str(error))
         except NotYet as error:
-            log.debug("block_waits", peer=message.peer, reason=str(error))
-            self._sync.hint()
-        except Fraud as error:
-            log.warning("fraud", author=message.author, peer=message.peer, reason=str(error))
-            self._peers.penalise(message.author, BAN_SCORE, f"fraud: {error}")
+            log.debug(f"{kind}_waits", peer=message.peer, reason=str(error))
+            if what == "blocks":
+                self._sync.hint()
         except (Invalid, Malformed) as error:
-            log.warning("invalid_block", author=message.author, peer=message.peer, reason=str(error))
-            self._peers.penalise(message.author, BAN_SCORE, f"invalid block: {error}")
+            event = "fraud" if isinstance(error, Fraud) else f"invalid_{kind}"
+            log.warning(event, author=message.author, peer=message.peer, reason=str(error))
+            self._peers.penalise(message.author, BAN_SCORE, f"{event.replace('_', ' ')}: {error}")
         finally:
-            self._on_their_way[message.peer] -= 1
+            self._on_their_way[message.peer, what] -= 1
             self._on_their_way += Counter()  # forget the zeros
+
+    async def _take_block(self, message: Gossip) -> None:
+        await self._pipeline.receive(message.data, Origin("gossip", message.peer, message.author))
+
+    async def _take_share(self, message: Gossip) -> None:
+        await self._shares.receive(message.data, message.author)
+
+    async def _take_accusation(self, message: Gossip) -> None:
+        await self._frauds.receive(message.data, message.author)

@@ -13,7 +13,8 @@ from consensus.params import Params
 from consensus.state import State
 from consensus.transaction import apply_transaction, check_transaction
 from deepblock.cid import Cid
-from deepblock.types import Address, Transaction
+from deepblock.primitives import Address
+from deepblock.transactions import Transaction
 
 CAPACITY = 10_000
 """Transactions. A full pool refuses new ones; what waits has come first."""
@@ -66,8 +67,8 @@ class Mempool:
             nonce += 1
         return nonce
 
-    def add(self, transaction: Transaction, state: State) -> None:
-        """Takes one in. `state`: after the head. Raises a RuleError that says why not."""
+    def add(self, transaction: Transaction, state: State, height: int) -> None:
+        """Takes one in. `state`: after the head; `height`: of the next block. Raises a RuleError that says why not."""
         if transaction.id in self._by_id:
             raise AlreadyKnown(transaction.id)
         check_transaction(self.params, self.network, transaction)
@@ -82,14 +83,16 @@ class Mempool:
         if payload.nonce != required:
             raise WrongNonce(payload.nonce, required, sender)
         for earlier in sorted(waiting):
-            apply_transaction(state, waiting[earlier])
-        apply_transaction(state, transaction)
+            apply_transaction(self.params, state, height, waiting[earlier])
+        apply_transaction(self.params, state, height, transaction)
         self._keep(transaction)
 
-    def follow(self, undone: Iterable[Transaction], applied: Iterable[Transaction], state: State) -> None:
+    def follow(
+        self, undone: Iterable[Transaction], applied: Iterable[Transaction], state: State, height: int
+    ) -> None:
         """After the head moved: what is in a block leaves, what fell out of one comes back, what can no longer be
         paid is dropped. `undone`: oldest first, so that what is paid out of another transfer comes after it.
-        `state`: after the new head."""
+        `state`: after the new head; `height`: of the next block."""
         gone = {transaction.id for transaction in applied}
         waiting = [*undone, *self._by_id.values()]
         self._by_id, self._by_sender = {}, {}
@@ -97,15 +100,16 @@ class Mempool:
             if transaction.id in gone or transaction.id in self._by_id:
                 continue
             try:
-                apply_transaction(state, transaction)
+                apply_transaction(self.params, state, height, transaction)
             except Invalid:
                 continue
             self._keep(transaction)
 
-    def choose(self, state: State) -> tuple[Transaction, ...]:
-        """For a block on `state`: the best fees per byte first, each sender's in order of nonce, within the limits."""
+    def choose(self, state: State, height: int, taken: int = 0) -> tuple[Transaction, ...]:
+        """For the block at `height`, on `state`: the best fees per byte first, each sender's in order of nonce, within
+        the limits. `taken`: bytes of the body that are something else."""
         chosen: list[Transaction] = []
-        space = self.params.max_body - BODY_RESERVE
+        space = self.params.max_body - BODY_RESERVE - taken
         queues = [
             [waiting[nonce] for nonce in sorted(waiting, reverse=True)]
             for waiting in self._by_sender.values()
@@ -118,7 +122,7 @@ class Mempool:
             if transaction.size > space:
                 break
             try:
-                apply_transaction(state, transaction)
+                apply_transaction(self.params, state, height, transaction)
             except Invalid:
                 continue  # and none of its sender's later ones
             chosen.append(transaction)

@@ -6,14 +6,14 @@
 | /deepblock/headers/1    | Locate  | Chain   | the blocks (without bodies) that follow a common one  |
 | /deepblock/want/1       | Want    | Pieces  | IPLD blocks by CID: bodies, and parts of files        |
 
-Gossip topics carry one Block or one Transaction a message, and are named after the network.
+Gossip topics carry one Block, Transaction, Share or Accusation a message, and are named after the network.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 from deepblock.cid import Cid
-from deepblock.codec import U64, U128
+from deepblock.codec import U16, U64, U128
 from deepblock.types import Block
 
 STATUS: Final = "/deepblock/status/1"
@@ -72,6 +72,15 @@ class Pieces:
     pieces: tuple[bytes | None, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Accusation:
+    """A block's training is false in this step: 1 … K a segment, K + 1 the average, K + 2 the score, K + 3 the
+    result. Whoever hears it redoes that one step."""
+
+    block: Cid
+    step: U16
+
+
 def topic_of(network: Cid, what: str) -> str:
-    """The gossip topic for 'blocks' or 'transactions' of a network."""
+    """The gossip topic for 'blocks', 'transactions', 'shares' or 'frauds' of a network."""
     return f"/deepblock/{network}/{what}/1"

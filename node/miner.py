@@ -1,7 +1,8 @@
 """Tensor mining: one session after another on the head, until one of them is a block (protocol: Session; Ticket).
 
-A session belongs to one header. When the head moves, its header is worth nothing and the session is cancelled. When
-the node is killed, the session goes on from its last finished segment if its parent is still the head.
+A session belongs to one header. When the head moves, it can only become a share: it goes on where that pays more than
+a new one, and is cancelled else. When the node is killed, the session goes on from its last finished segment if its
+parent is still the head.
 """
 
 import asyncio
@@ -10,18 +11,20 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from consensus.ensemble import required_result
+from consensus.difficulty import FRACTION_BITS, cost
+from consensus.ensemble import members, required_result
 from consensus.errors import InvalidSeal, RuleError
 from consensus.fork_choice import Switch
 from consensus.header import Ancestry
 from consensus.seal import check_states, check_ticket
-from consensus.task import may_fall_back, scheduled
+from consensus.task import may_fall_back
 from consensus.template import candidate
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
-from deepblock.codec import cid_of, encode
+from deepblock.codec import Malformed, cid_of, encode
+from deepblock.primitives import Address
 from deepblock.tensors import file_size, model_manifest
-from deepblock.types import Address, Block, Body, Seal
+from deepblock.types import Block, Body, Header, Seal, Share
 from node.chain import Chain
 from node.fetch import Fetcher, NotAvailable
 from node.jobs.dispatcher import Jobs
@@ -31,6 +34,7 @@ from node.log import said
 from node.mempool import Mempool
 from node.pipeline import MINED, Clock, Pipeline
 from node.restore import Restorer
+from node.shares import Shares
 from node.storage.schema import SessionRecord
 from node.tasks import TaskData
 
@@ -42,8 +46,8 @@ RETRY = 5.0
 
 @dataclass(frozen=True, slots=True)
 class MinerStatus:
-    """`height`, `task`, `segment`, `step`: of the session being trained. `sessions`, `blocks`: since the start.
-    `last_loss`: of the last finished session's average, in units of the score."""
+    """`height`, `task`, `segment`, `step`: of the session being trained. `sessions`, `blocks`, `shares`: since the
+    start. `last_loss`: of the last finished session's average, in units of the score."""
 
     mining: bool
     address: Address
@@ -55,6 +59,7 @@ class MinerStatus:
     steps: int = 0
     sessions: int = 0
     blocks: int = 0
+    shares: int = 0
     last_loss: int | None = None
 
 
@@ -62,12 +67,13 @@ class Miner:
     """Mines to `address` while it runs."""
 
     def __init__(
-        self, chain: Chain, mempool: Mempool, pipeline: Pipeline, jobs: Jobs, blobs: Blockstore,
+        self, chain: Chain, mempool: Mempool, pipeline: Pipeline, shares: Shares, jobs: Jobs, blobs: Blockstore,
         fetcher: Fetcher, data: TaskData, address: Address, clock: Clock,
     ) -> None:  # fmt: skip
         self._chain = chain
         self._mempool = mempool
         self._pipeline = pipeline
+        self._shares = shares
         self._jobs = jobs
         self._blobs = blobs
         self._fetcher = fetcher
@@ -78,6 +84,7 @@ class Miner:
         self._record: SessionRecord | None = None
         self._session: asyncio.Task[Seal] | None = None
         self._status = MinerStatus(False, address)
+        self._fallback = cid_of(chain.params.base_tasks[0])
 
     def status(self) -> MinerStatus:
         return self._status
@@ -92,9 +99,10 @@ class Miner:
                 record = record or self._begin()
                 await self._prepare(record)
                 await self._mine(record)
-            except NotAvailable as error:
+            except (NotAvailable, Malformed, TimeoutError) as error:
                 name = self._chain.specs[record.header.task].name if record else "the task"
-                log.warning("mining_waits", reason=f"the data of {name} is not here: {error}")
+                reason = str(error) or "its files take too long"
+                log.warning("mining_waits", reason=f"{name} cannot be trained now: {reason}")
                 await asyncio.sleep(RETRY)
             except JobError as error:
                 log.error("session_failed", reason=str(error))
@@ -102,28 +110,54 @@ class Miner:
             record = None
 
     def new_head(self, switch: Switch) -> None:
-        """Work on another head's child is useless now."""
+        """Work on another head's child wins no block now; it goes on where a share is worth the rest of it."""
         if self._session and self._record and self._record.header.parent != self._chain.head.id:
-            self._session.cancel()
+            if self._pays_as_share(self._record.header):
+                log.debug("session_for_its_share", height=self._record.header.height, step=self._status.step)
+            else:
+                self._session.cancel()
+
+    def _pays_as_share(self, header: Header) -> bool:
+        """Whether the rest of a session, for a share, earns more for its MACs than a new session would.
+
+        With x = c/D, a session wins a block (half of the subsidy) with about x/2, as half of all pass the gate, and is
+        a share with min(1, r·x). A share of age a is worth (6 − a)/6 of a sixteenth of the subsidy.
+        """
+        params, spec = self._chain.params, self._chain.specs[header.task]
+        height = self._chain.head.height + 1
+        if self._chain.past(self._chain.head.id)(header.parent) is None:
+            return False
+        left = 1.0 - self._status.step / max(1, self._status.steps)
+        x = (cost(params, spec) << FRACTION_BITS) / header.difficulty
+        chance = min(1.0, params.share_ratio * x)
+
+        def slot(age: int) -> float:
+            return chance * (params.share_age - age) / params.share_age / 16
+
+        return slot(height - header.height) > left * (x / 4 + slot(1))
 
     # --- one session ---------------------------------------------------------------------------------------
 
     def _begin(self) -> SessionRecord:
         """Fixes header and body: after this, the result is determined."""
-        below = self._chain.ancestry(self._chain.head.id)
-        body = Body(self._mempool.choose(self._chain.state()))
-        self._nonce += 1
         chain, address, now = self._chain, self._status.address, int(self._clock())
+        below = chain.ancestry(chain.head.id)
+        signals = self._data.signals(chain.state())
         task = self._task(below, now)
+        shares = self._shares.choose(task)
+        room = sum(len(encode(share)) for share in shares)
+        body = Body(self._mempool.choose(chain.state(), below.height + 1, room), shares, signals)
+        self._nonce += 1
         header = candidate(chain.params, chain.network, below, body.cid, address, self._nonce, now, task)
         return SessionRecord(header, body)
 
     def _task(self, below: Ancestry, now: int) -> Cid:
-        """The scheduled one; base task 0 where its data cannot be had and the chain has stood still for long."""
+        """The scheduled one; base task 0 where the chain has stood still for long, for whatever reason: data that
+        nobody has, sessions that are void, a bar that nobody passes."""
         params = self._chain.params
-        task, fallback = scheduled(params, below.height + 1), cid_of(params.base_tasks[0])
-        stuck = not self._data.at_hand(task) and self._data.at_hand(fallback)
-        return fallback if stuck and may_fall_back(params, now, below.timestamps[0]) else task
+        if may_fall_back(params, now, below.timestamps[0]):
+            return self._fallback
+        return self._chain.state().schedule().current
 
     def _resumable(self) -> SessionRecord | None:
         """The session that a crash interrupted, if its block could still be the next."""
@@ -140,14 +174,22 @@ class Miner:
         return replace(record, states=record.states[:intact])
 
     async def _prepare(self, record: SessionRecord) -> None:
-        """The data and the model that the session starts from."""
+        """The data and the model that the session starts from. Raises TimeoutError when the chain may fall back."""
         task = record.header.task
-        await self._data.ensure(task)
-        if model := self._chain.state().task(task).model:
-            try:
-                await self._fetcher.file(model, file_size(model_manifest(self._chain.specs[task])))
-            except NotAvailable:
-                await self._restorer.model(task, model)
+        async with asyncio.timeout(self._patience(record.header)):
+            await self._data.ensure(task)
+            if model := self._chain.state().task(task).model:
+                try:
+                    await self._fetcher.file(model, file_size(model_manifest(self._chain.specs[task])))
+                except NotAvailable:
+                    await self._restorer.model(task, model)
+
+    def _patience(self, header: Header) -> float | None:
+        """Seconds until base task 0 may be trained in place of this one; for base task 0 there is no other."""
+        if header.task == self._fallback:
+            return None
+        params, parent = self._chain.params, self._chain.ancestry(header.parent).timestamps[0]
+        return max(0.0, parent + params.fallback_after * params.block_time - self._clock())
 
     async def _mine(self, record: SessionRecord) -> None:
         header = record.header
@@ -183,21 +225,24 @@ class Miner:
         await self._finish(SessionRecord(header, record.body, seal.states), seal)
 
     async def _finish(self, record: SessionRecord, seal: Seal) -> None:
-        """A block, if the ticket wins."""
+        """A block, if the ticket wins and the head is still its parent; else a share, if the ticket is good for one."""
         self._status = replace(self._status, sessions=self._status.sessions + 1, last_loss=seal.score.loss)
         header = record.header
-        if header.parent != self._chain.head.id:
-            self._forget((*seal.states, seal.average))
-            return
-        task = self._chain.state().task(header.task)
+        task = self._chain.state(header.parent).task(header.task)
         try:
             check_states(self._chain.specs[header.task], seal)
-            check_ticket(self._chain.specs[header.task], task, header, seal)
+            check_ticket(self._chain.params, self._chain.specs[header.task], task, header, seal)
         except InvalidSeal as miss:
             log.debug("session_lost", height=header.height, loss=seal.score.loss, reason=type(miss).__name__)
-            self._forget((*seal.states, seal.average))
+            await self._offer(Share(header, seal))
             return
-        block = Block(header, seal, required_result(seal, task))
+        if header.parent != self._chain.head.id:
+            await self._offer(Share(header, seal))
+            return
+        own = Block(header, seal, required_result(seal, task))
+        names = members(own, record.body)
+        derived = (await self._jobs.combine(self._chain.specs[header.task], names),) if len(names) > 1 else ()
+        block = replace(own, result=required_result(seal, task, derived))
         try:
             await self._pipeline.receive(encode(block), MINED, record.body)
         except RuleError as error:
@@ -206,7 +251,19 @@ class Miner:
             return
         self._status = replace(self._status, blocks=self._status.blocks + 1)
         score = said(self._chain.specs[header.task], block.result.score)
-        log.info("block_mined", height=header.height, id=str(block.id), **score)
+        log.info("block_mined", height=header.height, id=str(block.id), members=len(names), **score)
+
+    async def _offer(self, share: Share) -> None:
+        """To whoever makes the next blocks; its files are kept then, for their audits."""
+        try:
+            await self._shares.offer(share)
+        except RuleError as error:
+            log.debug("no_share", height=share.header.height, reason=str(error))
+            self._forget((*share.seal.states, share.seal.average))
+            return
+        self._chain.save_session(None)
+        self._status = replace(self._status, shares=self._status.shares + 1)
+        log.info("share_made", height=share.header.height, id=str(share.id))
 
     def _segment_done(self, segment: int, state: Cid) -> None:
         if self._record:

@@ -8,25 +8,27 @@ The rules are `consensus`; what a rule's refusal costs a peer is decided where t
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import structlog
 
-from consensus.errors import Invalid, NotYet, ParentUnknown, RuleError
+from consensus.audit import step_number
+from consensus.errors import Fraud, Invalid, NotYet, ParentUnknown, RuleError
 from consensus.fork_choice import Switch
 from consensus.state import Delta
 from consensus.transition import apply_block, check_block, check_chained
 from deepblock.cid import Cid
 from deepblock.codec import Malformed, decode, encode
-from deepblock.types import Block, Body, Transaction
-from node.auditor import Auditor
+from deepblock.transactions import Transaction
+from deepblock.types import Block, Body
+from node.auditor import Auditor, DataMissing
 from node.chain import Chain
 from node.fetch import Fetcher, NotAvailable
 from node.log import said
 from node.mempool import Mempool
-from node.messages import topic_of
+from node.messages import Accusation, topic_of
 
 log = structlog.get_logger("chain")
 
@@ -34,6 +36,8 @@ MAX_BLOCK = 64 << 10
 """Bytes of a block without its body: K CIDs, and little else."""
 MAX_TRANSACTION = 32 << 10
 """Bytes."""
+PROVISIONAL = 2
+"""Blocks that have to stand on one that cannot be audited, before this node follows it."""
 
 Clock = Callable[[], float]
 """Unix seconds."""
@@ -59,6 +63,14 @@ MINED = Origin("miner")
 class RejectedBefore(Invalid):
     reason: str
     text: ClassVar[str] = "rejected before: {reason}"
+
+
+@dataclass(eq=False)
+class Disproved(Invalid):
+    """Taken once, and shown to be false later: an honest peer that has not heard of it may still pass it on."""
+
+    reason: str
+    text: ClassVar[str] = "shown to be false: {reason}"
 
 
 @dataclass(eq=False)
@@ -92,6 +104,7 @@ class Pipeline:
         self._publish = publish
         self._clock = clock
         self._running: dict[Cid, asyncio.Task[None]] = {}
+        self._accusations: dict[Cid, Accusation] = {}
         self.on_head: list[Callable[[Switch], None]] = []
 
     # --- blocks --------------------------------------------------------------------------------------------
@@ -118,25 +131,32 @@ class Pipeline:
         if self._chain.node(block.id):
             return
         began = time.perf_counter()
-        check_block(self._chain.params, self._chain.network, block)
+        check_block(self._chain.params, self._chain.network, block, self._chain.specs.get)
         await self._parent(block)
         if reason := self._chain.rejection(block.id):
-            raise RejectedBefore(reason)
+            await self._accuse(block.id)
+            raise Disproved(reason) if block.id in self._accusations else RejectedBefore(reason)
         try:
             self._check_chained(block)
             body = body or await self._body(block, origin)
             delta = self._apply(block, body)
-            if origin is not MINED:
-                await self._auditor.audit(block, origin.author or origin.peer, origin.depth)
+            await self._audit(block, body, origin)
         except (Invalid, Malformed) as error:
             self._chain.reject(block.id, str(error))
+            if isinstance(error, Fraud):  # others, whose samples have missed the step, may have taken it
+                self._note((block.id,), block, error)
+                await self._accuse(block.id)
             raise
         returned = self._commit(block, body, delta)
         if origin is MINED:
             await self._publish(topic_of(self._chain.network, "blocks"), encode(block))
         else:
             self._tell(block, body, origin, began)
-        for transaction in returned:
+        await self._return(returned)
+
+    async def _return(self, transactions: list[Transaction]) -> None:
+        """Tells the others of transactions that are back in the pool."""
+        for transaction in transactions:
             await self._publish(topic_of(self._chain.network, "transactions"), encode(transaction))
 
     def _tell(self, block: Block, body: Body, origin: Origin, began: float) -> None:
@@ -159,9 +179,48 @@ class Pipeline:
             await asyncio.wait([on_its_way])
         if self._chain.node(parent):
             return
-        if self._chain.rejection(parent):
-            raise ParentRejected(parent)
+        if reason := self._chain.rejection(parent):
+            await self._accuse(parent)
+            raise Disproved(reason) if parent in self._accusations else ParentRejected(parent)
         raise ParentUnknown(parent)
+
+    async def _audit(self, block: Block, body: Body, origin: Origin) -> None:
+        """A block that nobody can audit here and now is followed all the same once others have built on it:
+        availability decides nothing. Its audit is caught up with when there is time (`node.frauds`)."""
+        if origin is MINED:
+            self._auditor.trained(block)
+            return
+        try:
+            await self._auditor.audit(block, body, origin.author or origin.peer, origin.depth)
+        except DataMissing as error:
+            if origin.depth < PROVISIONAL:
+                raise
+            log.warning("block_not_audited", height=block.height, id=str(block.id), reason=str(error))
+
+    # --- frauds --------------------------------------------------------------------------------------------
+
+    async def disprove(self, block: Block, fraud: Fraud) -> None:
+        """Takes a block of the tree out of it, with all that stand on it, and tells the others."""
+        if not self._chain.node(block.id):
+            return
+        gone = self._chain.tree.branch(block.id)
+        self._note(gone, block, fraud)
+        log.warning(
+            "block_disproved", height=block.height, id=str(block.id), reason=str(fraud), gone=len(gone)
+        )
+        switch = self._chain.invalidate(block.id, str(fraud))
+        await self._return(self._follow(switch) if switch else [])
+        await self._accuse(block.id)
+
+    def _note(self, blocks: Iterable[Cid], block: Block, fraud: Fraud) -> None:
+        """Whoever comes with one of `blocks` is to hear of the fraud in `block`."""
+        step = step_number(len(block.seal.states), fraud.step)
+        if step is not None:
+            self._accusations.update(dict.fromkeys(blocks, Accusation(block.id, step)))
+
+    async def _accuse(self, block: Cid) -> None:
+        if accusation := self._accusations.get(block):
+            await self._publish(topic_of(self._chain.network, "frauds"), encode(accusation))
 
     def _check_chained(self, block: Block) -> None:
         chain, parent = self._chain, block.header.parent
@@ -177,8 +236,9 @@ class Pipeline:
         return decode(Body, data, self._chain.params.max_body)
 
     def _apply(self, block: Block, body: Body) -> Delta:
-        state = self._chain.state(block.header.parent)
-        apply_block(self._chain.params, state, block, body)
+        parent = block.header.parent
+        state = self._chain.state(parent)
+        apply_block(self._chain.params, state, block, body, self._chain.past(parent))
         return state.delta()
 
     def _commit(self, block: Block, body: Body, delta: Delta) -> list[Transaction]:
@@ -187,8 +247,14 @@ class Pipeline:
         if switch is None:
             self._alarm_if_too_deep(block.id)
             return []
+        return self._follow(switch)
+
+    def _follow(self, switch: Switch) -> list[Transaction]:
+        """Whoever cares for the head hears of a new one. Returns as `_commit` does."""
         undone = self._transactions(switch.undo[::-1])
-        self._mempool.follow(undone, self._transactions(switch.apply), self._chain.state())
+        self._mempool.follow(
+            undone, self._transactions(switch.apply), self._chain.state(), self._chain.head.height + 1
+        )
         returned = [transaction for transaction in undone if self._mempool.get(transaction.id)]
         if switch.undo:
             log.warning(
@@ -227,8 +293,8 @@ class Pipeline:
     def receive_transaction(self, transaction: Transaction, way: str) -> None:
         """Into the pool. Raises RuleError."""
         try:
-            self._mempool.add(transaction, self._chain.state())
+            self._mempool.add(transaction, self._chain.state(), self._chain.head.height + 1)
         except RuleError as error:
             log.debug("transaction_refused", id=str(transaction.id), way=way, reason=str(error))
             raise
-        log.info("transaction", id=str(transaction.id), way=way, amount=transaction.payload.amount)
+        log.info("transaction", id=str(transaction.id), way=way, kind=transaction.payload.kind)

@@ -11,12 +11,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
 import structlog
 
-from consensus.errors import Invalid, NotYet
+from consensus.errors import Fraud, Invalid, NotYet, TaskUnknown
 from consensus.transition import check_block
 from deepblock.cid import Cid
 from deepblock.codec import Malformed, encode
@@ -28,7 +29,7 @@ from node.messages import MAX_ADDRESSES, Status
 from node.p2p.door import Door
 from node.p2p.events import DoorError
 from node.peers import BAN_SCORE, Peers
-from node.pipeline import Origin, Pipeline
+from node.pipeline import Disproved, Origin, Pipeline
 from node.serve import Service
 
 log = structlog.get_logger("sync")
@@ -41,6 +42,10 @@ BEHIND = 2
 """Blocks above our head. A peer that has shown more than these: mining would be a waste."""
 EMPTY_CLAIM = 20
 """Penalty points for a claim with nothing to show: few, since the peer's head may just have moved."""
+
+
+UNHEARD = 10
+"""Penalty points for a chain with a block that was shown to be false: an honest peer leaves it within seconds."""
 
 
 class NothingToShow(NotYet):
@@ -153,6 +158,8 @@ class Sync:
                 self._peers.penalise(peer, EMPTY_CLAIM, str(error))
             except (DoorError, NotYet) as error:
                 log.info("sync_interrupted", peer=peer, height=self._chain.head.height, reason=str(error))
+            except (Fraud, Disproved) as error:  # it may not have heard yet; the pipeline tells it
+                self._peers.penalise(peer, UNHEARD, f"follows a false block: {error}")
             except (Malformed, Invalid) as error:
                 self._peers.penalise(peer, BAN_SCORE, f"invalid block while catching up: {error}")
 
@@ -204,7 +211,8 @@ class Sync:
         for block in blocks:
             if block.header.parent != before:
                 raise Unconnected(block.id, block.header.parent)
-            check_block(self._chain.params, self._chain.network, block)
+            with suppress(TaskUnknown):  # opened in a block shown before it: checked when its turn comes
+                check_block(self._chain.params, self._chain.network, block, self._chain.specs.get)
             before = block.id
         log.info("syncing", peer=peer, from_height=blocks[0].height, to_height=blocks[-1].height)
         return blocks

@@ -15,7 +15,7 @@ from deepblock import api
 from deepblock.amounts import format_dbk
 from node.log import SCREEN, Screen
 from node.rpc import methods
-from node.rpc.methods import Services
+from node.rpc.services import Services
 
 log = structlog.get_logger("status")
 

@@ -25,8 +25,11 @@ def forward(places, weights, x, bits, loss_bits=0):
 
 
 def gradients(spec, weights, x, labels):
-    """Of the weights, by name: those of the mean loss of a batch."""
-    logits, backward = forward(specification.placed(spec), weights, x, spec.bits, specification.LOSS_BITS)
+    """Of the trained weights, by name: those of the mean loss of a batch."""
+    places = specification.placed(spec)
+    frozen, trained = places[: spec.frozen], places[spec.frozen :]
+    features = [forward(frozen, weights, x[[index]], spec.bits)[0] for index in range(len(x))]
+    logits, backward = forward(trained, weights, np.concatenate(features), spec.bits, specification.LOSS_BITS)
     rows = logits.reshape(-1, spec.classes)
     dy = reference.cross_entropy_gradient(rows, labels.reshape(-1)).reshape(logits.shape)
     return backward(dy)[1]

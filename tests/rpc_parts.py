@@ -15,15 +15,17 @@ from deepblock.blockstore import Blockstore
 from deepblock.cid import RAW, Cid, cid_of_block
 from deepblock.data import embedded
 from deepblock.keys import Wallet
+from deepblock.primitives import DBK, Address, Hash32
 from deepblock.spec import Flatten, Linear, ReLU, TaskSpec
-from deepblock.types import DBK, Address, Block, Body, Hash32, Result, Score, Seal, Transaction, Transfer
+from deepblock.transactions import Transaction, Transfer
+from deepblock.types import Block, Body, Result, Score, Seal
 from deepblock.unixfs import file_cid
 from node.chain import Chain
 from node.mempool import Mempool
 from node.miner import MinerStatus
 from node.peers import Row
-from node.rpc.methods import Services
 from node.rpc.server import Server
+from node.rpc.services import Services
 from node.storage.database import Database
 from node.sync import SyncStatus
 
@@ -58,7 +60,7 @@ PARAMS = Params(
     block_time=5,
     difficulty_half_life=50,
     share_ratio=4,
-    epoch=2,
+    epoch=1,
     fallback_after=8,
     subsidy=50 * DBK,
     halving=2_100_000,
@@ -66,6 +68,7 @@ PARAMS = Params(
     fee_per_byte=10,
     max_transactions=2_000,
     max_shares=8,
+    share_age=6,
     max_signals=8,
     max_body=512 << 10,
     max_future=10,
@@ -73,8 +76,14 @@ PARAMS = Params(
     audit_segments=3,
     finality=128,
     min_train=1_000,
+    max_task_cost=4,
+    max_open_tasks=8,
+    pending_blocks=8,
+    signal_window=4,
+    signals_needed=3,
+    plateau=8,
 )
-"""Two tasks in epochs of two blocks; rewards mature after two."""
+"""Two tasks, two epochs of one block each in turn; rewards mature after two."""
 
 
 def named(text: str) -> Cid:
@@ -89,7 +98,7 @@ class SubmittingPipeline:
         self._chain, self._mempool = chain, mempool
 
     async def submit_transaction(self, transaction: Transaction, way: str) -> None:
-        self._mempool.add(transaction, self._chain.state())
+        self._mempool.add(transaction, self._chain.state(), self._chain.head.height + 1)
 
 
 @dataclass
@@ -122,13 +131,20 @@ class Parts:
         below = self.chain.ancestry(parent or self.chain.head.id)
         now = below.timestamps[0] + self.params.block_time
         nonce = len(self.chain.tree.nodes)
-        return candidate(self.params, self.chain.network, below, body.cid, self.wallet.address, nonce, now)
+        task = self.chain.state(below.parent).schedule().current
+        return candidate(
+            self.params, self.chain.network, below, body.cid, self.wallet.address, nonce, now, task
+        )
 
     def grow(
-        self, transactions: Sequence[Transaction] = (), loss: int = 360_000_000, parent: Cid | None = None
+        self,
+        transactions: Sequence[Transaction] = (),
+        loss: int = 360_000_000,
+        parent: Cid | None = None,
+        signals: Sequence[Cid] = (),
     ) -> Block:
         """A block whose training nobody did (the pipeline would have refused it; the chain takes it)."""
-        body = Body(tuple(transactions))
+        body = Body(tuple(transactions), signals=tuple(signals))
         header = self.next_header(body, parent)
         names = [f"{header.height}/{header.nonce}/{part}" for part in range(DIGITS.segments)]
         model, score = named(f"{names[0]}/model"), Score(loss, 300)
@@ -138,9 +154,9 @@ class Parts:
 
     def commit(self, block: Block, body: Body) -> Block:
         state = self.chain.state(block.header.parent)
-        apply_block(self.params, state, block, body)
+        apply_block(self.params, state, block, body, self.chain.past(block.header.parent))
         self.chain.commit(block, body, state.delta())
-        self.mempool.follow((), body.transactions, self.chain.state())
+        self.mempool.follow((), body.transactions, self.chain.state(), self.chain.head.height + 1)
         return block
 
     def transfer(self, to: Address, amount: int, nonce: int = 0, fee: int = 10_000) -> Transaction:

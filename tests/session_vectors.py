@@ -15,10 +15,10 @@ from deepblock.blockstore import Files
 from deepblock.cid import Cid
 from deepblock.codec import Malformed
 from deepblock.data import embedded, pack_split
+from deepblock.primitives import Hash32
 from deepblock.spec import RATE_ONE, Conv2d, Flatten, Layer, Linear, MaxPool, ReLU, TaskSpec
 from deepblock.training.session import SessionResult, run_session
 from deepblock.training.state import Work
-from deepblock.types import Hash32
 from deepblock.unixfs import file_cid
 
 FILE = Path(__file__).parent / "vectors" / "sessions.json"

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 
 from deepblock import api
 from deepblock.amounts import format_dbk
+from deepblock.codec import cid_of
 from deepblock.commands.context import CommandError, Context, parse_cid
-from deepblock.types import Address
+from deepblock.primitives import Address
+from deepblock.transactions import CloseTask, FraudProof, FundTask, OpenTask, Payload, Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,34 @@ def tx(context: Context, options: Namespace) -> int:
     rows = [
         ("transaction", str(found.id)),
         ("status", place),
-        ("amount", f"{format_dbk(payload.amount)} DBK, fee {format_dbk(payload.fee)} DBK"),
+        ("kind", payload.kind.replace("_", " ")),
         ("from", str(payload.sender.address)),
-        ("to", str(payload.to)),
+        ("fee", f"{format_dbk(payload.fee)} DBK"),
+        *_particulars(payload),
     ]
     context.show(found, table(rows))
     return 0
+
+
+def _particulars(payload: Payload) -> list[tuple[str, str]]:
+    """What only this kind of transaction says."""
+    match payload:
+        case Transfer(to=to, amount=amount):
+            return [("to", str(to)), ("amount", f"{format_dbk(amount)} DBK")]
+        case OpenTask(spec=spec, pay=pay, escrow=escrow, target=target):
+            aim = [] if target is None else [("target", f"a held-out loss sum of {target:,}")]
+            return [
+                ("task", f"{spec.name}, {cid_of(spec)}"),
+                ("pay", f"{format_dbk(pay)} DBK a block"),
+                ("escrow", f"{format_dbk(escrow)} DBK"),
+                *aim,
+            ]
+        case FundTask(task=task, amount=amount):
+            return [("task", str(task)), ("amount", f"{format_dbk(amount)} DBK")]
+        case CloseTask(task=task):
+            return [("task", str(task))]
+        case FraudProof(share=share, height=height, step=step):
+            return [("share", f"{share}, carried by block {height:,}"), ("false step", str(step))]
 
 
 def balance(context: Context, options: Namespace) -> int:

@@ -12,9 +12,9 @@ from safetensors import SafetensorError, safe_open
 
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
-from deepblock.client import Client
 from deepblock.commands.chain import describe, table
 from deepblock.commands.context import DEFAULT_DIR, CommandError, Context
+from deepblock.commands.task import find_task
 from deepblock.data import import_fashion_mnist
 from deepblock.disk import write_whole
 
@@ -33,7 +33,7 @@ class Imported:
 
 def model_pull(context: Context, options: Namespace) -> int:
     client = context.client
-    model = client.model_get(_task(client, options.task) if options.task else None, last=1)
+    model = client.model_get(find_task(client, options.task) if options.task else None, last=1)
     path = options.output or Path(f"{model.task_name}.safetensors")
     if not options.force:
         _check_replaceable(path)
@@ -67,18 +67,6 @@ def data_import(context: Context, options: Namespace) -> int:
         rows.append(("a node", f"deepblock-node --network testnet{where}"))
     context.show(Imported(train, heldout, known), table(rows))
     return 0 if known else 1
-
-
-def _task(client: Client, wanted: str) -> Cid:
-    """A task by its name or its CID. Raises CommandError."""
-    tasks = client.task_list()
-    found = [task.id for task in tasks if wanted in (task.name, str(task.id))]
-    if len(found) != 1:
-        names = ", ".join(task.name for task in tasks)
-        raise CommandError(
-            f"{len(found)} tasks are called {wanted!r}; this chain has {names} (a CID will do too)"
-        )
-    return found[0]
 
 
 def _check_replaceable(path: Path) -> None:

@@ -3,9 +3,10 @@
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from deepblock.amounts import format_dbk, parse_dbk
 from deepblock.cid import Cid
@@ -13,7 +14,8 @@ from deepblock.client import Client
 from deepblock.commands.chain import parse_address
 from deepblock.commands.context import WALLET, CommandError, Context, progress
 from deepblock.keys import Wallet
-from deepblock.types import Address, Motes, PublicKey, Transaction, Transfer
+from deepblock.primitives import Address, Motes, PublicKey
+from deepblock.transactions import Payload, Transaction, Transfer
 
 POLL: Final = 0.5
 """Seconds between two looks whether a transaction is in a block."""
@@ -68,7 +70,7 @@ def send(context: Context, options: Namespace) -> int:
     if amount == 0:
         raise CommandError("0 DBK would only cost a fee; the least amount is 0.00000001")
     wallet, client = context.wallet(options.wallet), context.client
-    transaction = sign(client, wallet, to, amount, fee)
+    transaction = sign(client, wallet, Transfer, fee, to=to, amount=amount)
     payload = transaction.payload
     if not options.high_fee:
         _check_fee(payload.fee, client.node_info().fee_per_byte * transaction.size)
@@ -76,7 +78,7 @@ def send(context: Context, options: Namespace) -> int:
     if not context.as_json:  # before the wait: whatever happens to it, the money is on its way
         fee_text = format_dbk(payload.fee)
         print(f"{sent}\nsent {format_dbk(amount)} DBK to {to} for a fee of {fee_text} DBK", flush=True)
-    height = _wait(client, sent) if options.wait else None
+    height = wait(client, sent) if options.wait else None
     if context.as_json:
         context.show(Sent(sent, amount, payload.fee, payload.nonce, height), "")
     elif height is not None:
@@ -84,14 +86,15 @@ def send(context: Context, options: Namespace) -> int:
     return 0
 
 
-def sign(client: Client, wallet: Wallet, to: Address, amount: int, fee: int | None = None) -> Transaction:
-    """A transfer with the wallet's next nonce. `amount` and `fee`: motes; without a fee, the least the node
-    takes."""
+def sign(
+    client: Client, wallet: Wallet, payload: Callable[..., Payload], fee: int | None = None, **fields: Any
+) -> Transaction:
+    """A payload of these fields with the wallet's next nonce. `fee`: motes; without, the least the node takes."""
     info = client.node_info()
     nonce = client.state_get_account(wallet.address).next_nonce
 
     def with_fee(fee: int) -> Transaction:
-        return wallet.sign(Transfer(info.network, wallet.key, nonce, fee, to, amount))
+        return wallet.sign(payload(network=info.network, sender=wallet.key, nonce=nonce, fee=fee, **fields))
 
     if fee is not None:
         return with_fee(fee)
@@ -110,7 +113,7 @@ def _check_fee(fee: int, least: int) -> None:
         )
 
 
-def _wait(client: Client, transaction: Cid) -> int:
+def wait(client: Client, transaction: Cid) -> int:
     """The height of the block that takes it."""
     try:
         while (found := client.tx_get(transaction)).height is None:

@@ -4,14 +4,16 @@ Everything here follows from the description alone, in integers: a node knows a 
 its files and whether its arithmetic can be exact before it touches the data. No numpy, no torch.
 """
 
-from deepblock.spec.bounds import LOSS_BITS, MAX_SPLIT_BYTES, check_bounds
+from deepblock.spec.bounds import LOSS_BITS, MAX_SPLIT_BYTES, check_bounds, most_heldout
 from deepblock.spec.cost import (
     batch_numbers,
     forward_macs,
+    frozen_macs,
     parameter_count,
     segment_macs,
     session_macs,
     step_bytes,
+    trained_count,
 )
 from deepblock.spec.guess import ln_micro
 from deepblock.spec.layers import (
@@ -33,8 +35,18 @@ from deepblock.spec.layers import (
     ReLU,
     Residual,
 )
-from deepblock.spec.shapes import Placed, Shape, all_placed, heldout_labels, label_shape, parameters, placed
-from deepblock.spec.task import RATE_ONE, SpecError, TaskSpec
+from deepblock.spec.shapes import (
+    Placed,
+    Shape,
+    all_placed,
+    heldout_labels,
+    label_shape,
+    parameters,
+    placed,
+    started_parameters,
+    trained_parameters,
+)
+from deepblock.spec.task import RATE_ONE, SpecError, Start, TaskSpec, data_files
 
 __all__ = [
     "GELU",
@@ -60,18 +72,25 @@ __all__ = [
     "Residual",
     "Shape",
     "SpecError",
+    "Start",
     "TaskSpec",
     "all_placed",
     "batch_numbers",
     "check_bounds",
+    "data_files",
     "forward_macs",
+    "frozen_macs",
     "heldout_labels",
     "label_shape",
     "ln_micro",
+    "most_heldout",
     "parameter_count",
     "parameters",
     "placed",
     "segment_macs",
     "session_macs",
+    "started_parameters",
     "step_bytes",
+    "trained_count",
+    "trained_parameters",
 ]

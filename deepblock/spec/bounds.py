@@ -6,13 +6,20 @@ from typing import Final
 from deepblock.spec.cost import (
     batch_numbers,
     forward_macs,
+    frozen_macs,
     parameter_count,
     products,
     segment_macs,
-    session_macs,
 )
 from deepblock.spec.layers import Embedding, GroupNorm, LayerNorm, Linear
-from deepblock.spec.shapes import Placed, all_placed, heldout_labels, placed
+from deepblock.spec.shapes import (
+    Placed,
+    all_placed,
+    heldout_labels,
+    placed,
+    started_parameters,
+    trained_parameters,
+)
 from deepblock.spec.task import RATE_ONE, SpecError, TaskSpec
 
 BITS: Final = range(6, 17)
@@ -81,17 +88,48 @@ def check_bounds(spec: TaskSpec, min_train: int) -> None:
     _within("n_train", spec.n_train, max(1, min_train), most)
     _within("n_heldout", spec.n_heldout, 1, most)
 
+    _check_start(spec)
     _check_layers(spec)
     _within("a model's size in bytes", 4 * parameter_count(spec), 1, MAX_MODEL_BYTES)
     _within("the numbers a batch has to keep", batch_numbers(spec), 1, MAX_BATCH_NUMBERS)
     _within("the number of held-out labels", heldout_labels(spec), 1, MAX_HELDOUT_LABELS)
 
-    checking = 3 * spec.n_heldout * forward_macs(spec) + segment_macs(spec)
-    if 10 * checking > session_macs(spec):
-        raise SpecError(
-            f"checking costs {checking} MACs (3 evaluations of {spec.n_heldout} held-out examples, and one "
-            f"segment): more than a tenth of a session's {session_macs(spec)}"
-        )
+    for evaluation, segment in _bills(spec):
+        checking, session = 3 * spec.n_heldout * evaluation + segment, spec.segments * segment
+        if 10 * checking > session:
+            raise SpecError(
+                f"checking costs {checking} MACs (3 evaluations of {spec.n_heldout} held-out examples, and one "
+                f"segment): more than a tenth of a session's {session}; {most_heldout(spec)} examples could be held out"
+            )
+
+
+def most_heldout(spec: TaskSpec) -> int:
+    """How many held-out examples leave checking at a tenth of a session."""
+    return min(
+        max(0, spec.segments - 10) * segment // (30 * evaluation) for evaluation, segment in _bills(spec)
+    )
+
+
+def _bills(spec: TaskSpec) -> tuple[tuple[int, int], tuple[int, int]]:
+    """MACs of the evaluation of an example, and of a segment: for who keeps what frozen layers give, and for who
+    computes it each time. Raises SpecError where there are none."""
+    evaluation, segment, frozen = (
+        forward_macs(spec) - frozen_macs(spec),
+        segment_macs(spec),
+        frozen_macs(spec),
+    )
+    if not evaluation:
+        raise SpecError("training multiplies nothing: no trained layer is linear, a convolution or attention")
+    return (evaluation, segment), (evaluation + frozen, segment + spec.steps * spec.batch * frozen)
+
+
+def _check_start(spec: TaskSpec) -> None:
+    if spec.start is None:
+        return
+    _within("the number of layers that have start weights", spec.start.layers, 1, len(spec.layers))
+    _within("the number of frozen layers", spec.start.frozen, 0, spec.start.layers)
+    if not started_parameters(spec):
+        raise SpecError(f"none of the first {spec.start.layers} layers has weights to start from")
 
 
 def _check_layers(spec: TaskSpec) -> None:
@@ -118,8 +156,8 @@ def _check_layers(spec: TaskSpec) -> None:
         raise SpecError(
             f"the last layer gives {last}, not one number per class, ({spec.classes},), or that for each token"
         )
-    if not any(place.parameters for place in layers):
-        raise SpecError("no layer has weights to train")
+    if not trained_parameters(spec):
+        raise SpecError(f"no layer has weights to train, with {spec.frozen} of {len(spec.layers)} frozen")
 
 
 def _check_exact(spec: TaskSpec, place: Placed) -> None:

@@ -4,12 +4,20 @@ A MAC is one of an integer product (exact: Product): those of norms, pools and a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from deepblock.spec.layers import Attention, Conv2d, GroupedConv2d, Linear
-from deepblock.spec.shapes import Placed, all_placed, parameters, placed
+from deepblock.spec.shapes import (
+    Placed,
+    Shape,
+    all_placed,
+    nested,
+    parameters,
+    placed,
+    trained_parameters,
+)
 from deepblock.spec.task import TaskSpec
 
 
@@ -56,26 +64,47 @@ def _convolution(place: Placed) -> Product:
 
 
 def parameter_count(spec: TaskSpec) -> int:
-    return sum(math.prod(shape) for shape in parameters(spec).values())
+    """Numbers in a model."""
+    return _numbers(parameters(spec))
+
+
+def trained_count(spec: TaskSpec) -> int:
+    """Of those, the ones that a session changes."""
+    return _numbers(trained_parameters(spec))
+
+
+def _numbers(shapes: Mapping[str, Shape]) -> int:
+    return sum(map(math.prod, shapes.values()))
 
 
 def forward_macs(spec: TaskSpec) -> int:
-    """F: multiply-accumulates of the forward pass of one example."""
-    return sum(product.macs for place in all_placed(spec) for product in products(place))
+    """Multiply-accumulates of the forward pass of one example through all layers."""
+    return _forward(placed(spec))
+
+
+def frozen_macs(spec: TaskSpec) -> int:
+    """Of those, the ones in frozen layers. Their outputs are the same for an example whatever it is trained or scored
+    with, so who keeps them pays for them once: a session's cost leaves them out."""
+    return _forward(placed(spec)[: spec.frozen])
 
 
 def segment_macs(spec: TaskSpec) -> int:
-    """Multiply-accumulates of one segment: m·B forward and backward passes.
+    """Multiply-accumulates of one segment: m·B forward and backward passes of the layers that are trained.
 
-    Backward costs each product twice, for its weights and for its input; the first layer with weights has no
+    Backward costs each product twice, for its weights and for its input; the first trained layer with weights has no
     gradient of its input.
     """
-    return spec.steps * spec.batch * (3 * forward_macs(spec) - _input_macs(placed(spec)))
+    trained = placed(spec)[spec.frozen :]
+    return spec.steps * spec.batch * (3 * _forward(trained) - _input_macs(trained))
 
 
 def session_macs(spec: TaskSpec) -> int:
-    """c: the cost of a session, K·m·B·(3F − F of the product that takes the input)."""
+    """c: the cost of a session, K·m·B·(3F − F of the product that takes the input), F of the trained layers."""
     return spec.segments * segment_macs(spec)
+
+
+def _forward(places: Sequence[Placed]) -> int:
+    return sum(product.macs for place in nested(places) for product in products(place))
 
 
 def _input_macs(places: Sequence[Placed]) -> int:
@@ -95,7 +124,7 @@ NUMBER_BYTES: Final = 8
 """Of each number that a step keeps: a float64, or a float32 and its integer."""
 
 STATE_BYTES: Final = 4 * (2 + 2 + 1) + 8
-"""Of each parameter: float32 weights and momentum, each in state and step, and gradient; the int64 sum."""
+"""Of each trained parameter: float32 weights and momentum, each in state and step, and gradient; the int64 sum."""
 
 
 def batch_numbers(spec: TaskSpec) -> int:
@@ -107,7 +136,8 @@ def batch_numbers(spec: TaskSpec) -> int:
 
 def step_bytes(spec: TaskSpec) -> int:
     """About what a step needs in memory, without the data set."""
-    return NUMBER_BYTES * batch_numbers(spec) + STATE_BYTES * parameter_count(spec)
+    weights = STATE_BYTES * trained_count(spec) + 4 * (parameter_count(spec) - trained_count(spec))
+    return NUMBER_BYTES * batch_numbers(spec) + weights
 
 
 def _within(place: Placed) -> int:

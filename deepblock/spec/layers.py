@@ -4,28 +4,16 @@ Shapes have no batch dimension: (features,), (channels, height, width), or (toke
 once published, as its encoding is part of a task's id: more options are another kind.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Discriminator, Tag, model_serializer
+from pydantic import Discriminator, Tag
 
-from deepblock.codec import U8, U32
-
-
-class _Kind:
-    """JSON of a layer: its fields and its kind, as in DAG-CBOR."""
-
-    __slots__ = ()
-    kind: ClassVar[str]
-
-    @model_serializer(mode="wrap")
-    def _with_kind(self, fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        return {"kind": self.kind, **fields(self)}
+from deepblock.codec import U8, U32, Tagged, kind_of
 
 
 @dataclass(frozen=True, slots=True)
-class Linear(_Kind):
+class Linear(Tagged):
     """Fully connected, with bias: (features,) → (out,), or (tokens, features) → (tokens, out), each token alike."""
 
     kind: ClassVar[str] = "linear"
@@ -33,7 +21,7 @@ class Linear(_Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class Conv2d(_Kind):
+class Conv2d(Tagged):
     """Square convolution, zero padding on every side, with bias: (channels, h, w) → (out, h', w')."""
 
     kind: ClassVar[str] = "conv2d"
@@ -44,7 +32,7 @@ class Conv2d(_Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class GroupedConv2d(_Kind):
+class GroupedConv2d(Tagged):
     """A convolution for each of `groups` equal parts of the channels; with as many groups as channels, depthwise."""
 
     kind: ClassVar[str] = "grouped_conv2d"
@@ -56,21 +44,21 @@ class GroupedConv2d(_Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class ReLU(_Kind):
+class ReLU(Tagged):
     """max(x, 0)."""
 
     kind: ClassVar[str] = "relu"
 
 
 @dataclass(frozen=True, slots=True)
-class GELU(_Kind):
+class GELU(Tagged):
     """x · Φ(x), by a polynomial."""
 
     kind: ClassVar[str] = "gelu"
 
 
 @dataclass(frozen=True, slots=True)
-class MaxPool(_Kind):
+class MaxPool(Tagged):
     """The largest of each `size` × `size` square; squares do not overlap and must fill the plane."""
 
     kind: ClassVar[str] = "maxpool"
@@ -78,7 +66,7 @@ class MaxPool(_Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class AvgPool(_Kind):
+class AvgPool(Tagged):
     """The mean of each `size` × `size` square; squares do not overlap and must fill the plane."""
 
     kind: ClassVar[str] = "avgpool"
@@ -86,21 +74,21 @@ class AvgPool(_Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class GlobalAvgPool(_Kind):
+class GlobalAvgPool(Tagged):
     """The mean of each plane: (channels, h, w) → (channels,)."""
 
     kind: ClassVar[str] = "global_avgpool"
 
 
 @dataclass(frozen=True, slots=True)
-class Flatten(_Kind):
+class Flatten(Tagged):
     """Any shape → (features,), in row-major order of (channels, h, w)."""
 
     kind: ClassVar[str] = "flatten"
 
 
 @dataclass(frozen=True, slots=True)
-class GroupNorm(_Kind):
+class GroupNorm(Tagged):
     """Mean 0 and variance 1 in each of `groups` equal parts of an example's channels, then a scale and a shift of each
     channel: (channels, h, w) → the same."""
 
@@ -109,14 +97,14 @@ class GroupNorm(_Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class LayerNorm(_Kind):
+class LayerNorm(Tagged):
     """Mean 0 and variance 1 over the features, then a scale and a shift of each: (features,) or (tokens, features)."""
 
     kind: ClassVar[str] = "layernorm"
 
 
 @dataclass(frozen=True, slots=True)
-class Embedding(_Kind):
+class Embedding(Tagged):
     """A learned vector for each byte below `vocabulary`: (tokens,) → (tokens, features). Only as the first layer."""
 
     kind: ClassVar[str] = "embedding"
@@ -125,22 +113,18 @@ class Embedding(_Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class Positions(_Kind):
+class Positions(Tagged):
     """Adds a learned vector for each position: (tokens, features) → the same."""
 
     kind: ClassVar[str] = "positions"
 
 
 @dataclass(frozen=True, slots=True)
-class Attention(_Kind):
+class Attention(Tagged):
     """Causal self-attention of `heads` heads, with biases: (tokens, features) → the same."""
 
     kind: ClassVar[str] = "attention"
     heads: U32
-
-
-def _kind_of(layer: Any) -> Any:
-    return layer.get("kind") if isinstance(layer, dict) else getattr(layer, "kind", None)
 
 
 _Plain = (
@@ -160,11 +144,11 @@ _Plain = (
     | Annotated[Attention, Tag("attention")]
 )
 
-Plain = Annotated[_Plain, Discriminator(_kind_of)]
+Plain = Annotated[_Plain, Discriminator(kind_of)]
 
 
 @dataclass(frozen=True, slots=True)
-class Residual(_Kind):
+class Residual(Tagged):
     """layers(x) + shortcut(x), of one shape. An empty shortcut is x itself.
 
     There is no Residual inside a Residual: nesting has a depth of one, and no description can say otherwise.
@@ -175,4 +159,4 @@ class Residual(_Kind):
     shortcut: tuple[Plain, ...]
 
 
-Layer = Annotated[_Plain | Annotated[Residual, Tag("residual")], Discriminator(_kind_of)]
+Layer = Annotated[_Plain | Annotated[Residual, Tag("residual")], Discriminator(kind_of)]

@@ -46,7 +46,7 @@ class Placed:
 
     @property
     def parameters(self) -> dict[str, Shape]:
-        """Name → shape of each trainable tensor of this layer, and of those in it."""
+        """Name → shape of each tensor of weights of this layer, and of those in it."""
         own = {f"{self.name}.{name}": shape for name, shape in _parameters(self.layer, self.before).items()}
         for place in (*self.layers, *self.shortcut):
             own |= place.parameters
@@ -60,15 +60,30 @@ def placed(spec: TaskSpec) -> tuple[Placed, ...]:
 
 def all_placed(spec: TaskSpec) -> Iterator[Placed]:
     """Those, each Residual followed by the layers in it."""
-    for place in placed(spec):
+    return nested(placed(spec))
+
+
+def nested(places: Sequence[Placed]) -> Iterator[Placed]:
+    """These, each Residual followed by the layers in it."""
+    for place in places:
         yield place
         yield from place.layers
         yield from place.shortcut
 
 
 def parameters(spec: TaskSpec) -> dict[str, Shape]:
-    """Name → shape of each trainable tensor, in the order of the layers: '0.weight', '0.bias', …"""
-    return {name: shape for layer in placed(spec) for name, shape in layer.parameters.items()}
+    """Name → shape of each tensor of weights, in the order of the layers: '0.weight', '0.bias', …"""
+    return _of(placed(spec))
+
+
+def trained_parameters(spec: TaskSpec) -> dict[str, Shape]:
+    """Of those, the ones that a session changes: all but the frozen layers'."""
+    return _of(placed(spec)[spec.frozen :])
+
+
+def started_parameters(spec: TaskSpec) -> dict[str, Shape]:
+    """Of those, the ones whose first values the start file has."""
+    return _of(placed(spec)[: spec.start.layers if spec.start else 0])
 
 
 def label_shape(spec: TaskSpec) -> Shape:
@@ -79,6 +94,10 @@ def label_shape(spec: TaskSpec) -> Shape:
 def heldout_labels(spec: TaskSpec) -> int:
     """How many predictions a score adds up: the held-out examples, or all their tokens."""
     return spec.n_heldout * math.prod(label_shape(spec))
+
+
+def _of(places: Sequence[Placed]) -> dict[str, Shape]:
+    return {name: shape for place in places for name, shape in place.parameters.items()}
 
 
 def _chain(prefix: str, layers: Sequence[Layer], shape: Shape) -> tuple[Placed, ...]:

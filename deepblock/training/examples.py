@@ -8,11 +8,10 @@ from torch import Tensor
 
 from deepblock.blockstore import Files
 from deepblock.cid import Cid
-from deepblock.codec import Malformed
+from deepblock.data import read_split
 from deepblock.exact.compiled import updates
 from deepblock.exact.compiled.kernel import flat
-from deepblock.spec import Embedding, TaskSpec, label_shape
-from deepblock.tensors import file_size, split_manifest, unpack
+from deepblock.spec import TaskSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +40,8 @@ class Examples:
 
 
 def load_examples(spec: TaskSpec, files: Files, split: Cid, examples: int, device: torch.device) -> Examples:
-    """Reads a split. Raises Malformed where it is not the canonical file of a split of this task."""
-    manifest = split_manifest(spec.input_shape, examples, label_shape(spec))
-    tensors = unpack(files.get_file(split, file_size(manifest)), manifest)
-    inputs, labels = tensors["inputs"], tensors["labels"]
-    if labels.max() >= spec.classes:
-        raise Malformed(f"a label is {labels.max()}, and the task has {spec.classes} classes")
-    first = spec.layers[0]
-    if isinstance(first, Embedding) and inputs.max() >= first.vocabulary:
-        raise Malformed(f"a token is {inputs.max()}, and the vocabulary has {first.vocabulary}")
+    """Reads a split. Raises Malformed as `read_split` does."""
+    inputs, labels = read_split(spec, files, split, examples)
     return Examples(
         torch.tensor(inputs, device=device),
         torch.tensor(labels, device=device),

@@ -7,10 +7,10 @@ import torch
 from deepblock.blockstore import Files
 from deepblock.cid import Cid
 from deepblock.exact.loss import cross_entropy
-from deepblock.spec import TaskSpec, batch_numbers, parameters
-from deepblock.training.examples import load_examples
+from deepblock.spec import TaskSpec, batch_numbers, trained_parameters
+from deepblock.training.features import Features
 from deepblock.training.memory import keep_memory
-from deepblock.training.model import Network, join
+from deepblock.training.model import Frozen, Network, join
 from deepblock.training.state import load_model
 from deepblock.types import Score
 
@@ -32,14 +32,14 @@ def score(
     """
     keep_memory()
     at = torch.device(device)
-    weights = join(load_model(spec, files, model), parameters(spec))
-    network = Network(spec, torch.from_numpy(weights).to(at))
-    examples = load_examples(spec, files, spec.heldout, spec.n_heldout, at)
+    parameters = load_model(spec, files, model)
+    network = Network(spec, torch.from_numpy(join(parameters, trained_parameters(spec))).to(at))
+    examples = Features(spec, files, spec.heldout, spec.n_heldout, Frozen(spec, parameters, at), at)
     loss, correct = 0, 0
     with torch.inference_mode():
         for indices in torch.arange(spec.n_heldout, device=at).split(batch or _fitting(spec)):
-            inputs, labels = examples.take(indices)
-            logits, _ = network.forward(inputs, per_example=True)
+            features, labels = examples.take(indices)
+            logits, _ = network.forward(features, per_example=True)
             losses, right = cross_entropy(logits, labels)
             loss += int(losses.mul(MICRO).round_().long().sum())
             correct += int(right.sum())

@@ -9,12 +9,13 @@ from torch import Tensor
 from deepblock import streams
 from deepblock.blockstore import Files
 from deepblock.cid import Cid
+from deepblock.data import read_start
 from deepblock.exact.elementwise import sgd_
 from deepblock.exact.loss import cross_entropy_gradient
 from deepblock.spec import RATE_ONE, TaskSpec
-from deepblock.training.examples import load_examples
+from deepblock.training.features import Features
 from deepblock.training.memory import keep_memory
-from deepblock.training.model import Network
+from deepblock.training.model import Frozen, Network
 from deepblock.training.state import State, Work, derive_state, load_state, store_state
 
 OnSegment = Callable[[int, Cid], None]
@@ -41,7 +42,8 @@ class Trainer:
         self._seed = work.seed
         self._device = device
         self._network: Network | None = None
-        self._examples = load_examples(spec, files, spec.train, spec.n_train, device)
+        frozen = Frozen(spec, read_start(spec, files), device)
+        self._examples = Features(spec, files, spec.train, spec.n_train, frozen, device)
         self._rates = [as_float32(learning_rate(spec, step)) for step in range(spec.steps)]
         self._momentum = as_float32(spec.momentum)
         self._decay = as_float32(spec.decay)
@@ -50,8 +52,8 @@ class Trainer:
         """Step g of the session (0 … K·m − 1), in place on the weights and momentum of `state`."""
         network = self._on(state.weights)
         indices = streams.batch(self._seed, step, self._spec.batch, self._spec.n_train)
-        inputs, labels = self._examples.take(torch.from_numpy(indices).to(self._device))
-        logits, tape = network.forward(inputs, per_example=False)
+        features, labels = self._examples.take(torch.from_numpy(indices).to(self._device))
+        logits, tape = network.forward(features, per_example=False)
         network.backward(cross_entropy_gradient(logits, labels), tape)
         lr = self._rates[step % self._spec.steps]
         sgd_(state.weights, state.momentum, network.gradient, lr, self._momentum, self._decay)
@@ -89,7 +91,8 @@ def run_segments(
                     raise Cancelled(f"stopped in segment {index + 1} of {spec.segments}")
                 trainer.step(current, step)
                 on_step(step + 1 - start * spec.steps, (upto - start) * spec.steps)
-            current.end_segment()
+            if index >= spec.segments - spec.averaged:
+                current.add_to_sum()
             states.append(store_state(spec, files, current))
             on_segment(index + 1, states[-1])
     return tuple(states)

@@ -1,4 +1,4 @@
-"""The daemon's door to training: `Jobs` sends sessions, audits and scores to worker processes."""
+"""The daemon's door to training: `Jobs` sends sessions, audits, means and scores to worker processes."""
 
 import asyncio
 import sys
@@ -10,12 +10,15 @@ from typing import TypeVar
 from consensus.audit import Findings
 from deepblock.cid import Cid
 from deepblock.spec import TaskSpec
+from deepblock.types import Result as Model
 from deepblock.types import Score, Seal
 from node.jobs.errors import DeviceUnusable
 from node.jobs.lane import Lane, LaneStatus
 from node.jobs.messages import (
     Audit,
     Audited,
+    Combine,
+    Combined,
     Evaluate,
     Progress,
     Result,
@@ -29,7 +32,7 @@ from node.jobs.messages import (
 OnProgress = Callable[[SessionProgress], None]
 OnSegment = Callable[[int, Cid], None]
 
-R = TypeVar("R", Sealed, Audited, Scored)
+R = TypeVar("R", Sealed, Audited, Scored, Combined)
 
 
 class Jobs:
@@ -130,6 +133,12 @@ class Jobs:
         """A model's score on the held-out split, by the mining worker if it is up and idle."""
         lane = self._mine if self._mine.idle else self._audit
         return _expect(Scored, await lane.do(Evaluate(spec, model), lambda news: None)).score
+
+    async def combine(self, spec: TaskSpec, members: tuple[Cid, ...]) -> Model:
+        """The mean of averages that are in the store, and its score: by the mining worker if it is up and idle."""
+        lane = self._mine if self._mine.idle else self._audit
+        combined = _expect(Combined, await lane.do(Combine(spec, members), lambda news: None))
+        return Model(combined.model, combined.score)
 
 
 def _expect(kind: type[R], result: Result) -> R:

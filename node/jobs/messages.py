@@ -1,9 +1,9 @@
 """What daemon and worker say to each other: canonical DAG-CBOR in frames, over the worker's stdin and stdout.
 
     frame  = u32 big-endian length ‖ encode(Order or Report)
-    daemon → worker   Order(job, Session | Audit | Evaluate), and Order(job, Cancel) at any time
+    daemon → worker   Order(job, Session | Audit | Evaluate | Combine), and Order(job, Cancel) at any time
     worker → daemon   Report(0, Ready) once; then for each job any number of SessionProgress and SegmentDone,
-                      and its end: Sealed | Audited | Scored | Cancelled | StateBad | DataMissing | Failed
+                      and its end: Sealed | Audited | Scored | Combined | Cancelled | StateBad | DataMissing | Failed
 
 A worker has one job at a time, and the numbers of jobs rise. Tensors never travel here, only their CIDs.
 """
@@ -55,7 +55,16 @@ class Evaluate:
     model: Cid
 
 
-Work = Session | Audit | Evaluate
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """Form the mean of several averages, and score it."""
+
+    kind: ClassVar[str] = "combine"
+    spec: TaskSpec
+    members: tuple[Cid, ...]
+
+
+Work = Session | Audit | Evaluate | Combine
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,13 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class Combined:
+    kind: ClassVar[str] = "combined"
+    model: Cid
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
 class Cancelled:
     kind: ClassVar[str] = "cancelled"
 
@@ -153,7 +169,7 @@ class Failed:
 
 
 Progress = SessionProgress | SegmentDone
-Result = Sealed | Audited | Scored
+Result = Sealed | Audited | Scored | Combined
 Failure = Cancelled | StateBad | DataMissing | Failed
 
 

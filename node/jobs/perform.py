@@ -13,7 +13,8 @@ from deepblock import tensors
 from deepblock.blockstore import Blockstore, Missing
 from deepblock.cid import Cid
 from deepblock.codec import Malformed
-from deepblock.training import audit, score, session
+from deepblock.spec import data_files
+from deepblock.training import audit, ensemble, score, session
 from deepblock.training.state import Work as TrainingWork
 from deepblock.training.step import Cancelled as TrainingCancelled
 from deepblock.types import Seal
@@ -21,6 +22,8 @@ from node.jobs.messages import (
     Audit,
     Audited,
     Cancelled,
+    Combine,
+    Combined,
     DataMissing,
     Evaluate,
     Failed,
@@ -76,6 +79,8 @@ class Performer:
                     return self._audit(work, tell, should_stop)
                 case Evaluate():
                     return Scored(score.score(work.spec, self._files, work.model, device=self._device))
+                case Combine():
+                    return self._combine(work)
         except Missing as error:
             return DataMissing(self._whole_file(work, error.cid))
 
@@ -123,9 +128,18 @@ class Performer:
             score.score(spec, self._files, average, device=self._device),
         )
 
+    def _combine(self, work: Combine) -> Combined:
+        model = ensemble.combine(work.spec, self._files, work.members)
+        return Combined(model, score.score(work.spec, self._files, model, device=self._device))
+
     def _whole_file(self, work: Work, block: Cid) -> Cid:
         """The file that is incomplete without `block`: that is what somebody has to fetch."""
-        files = [work.spec.train, work.spec.heldout, *([work.model] if work.model else [])]
+        files = [*data_files(work.spec)]
+        match work:
+            case Combine(members=members):
+                files += members
+            case Session(model=model) | Audit(model=model) | Evaluate(model=model) if model:
+                files.append(model)
         return next((file for file in files if block in self._files.missing(file)), block)
 
 

@@ -1,29 +1,32 @@
 """The methods, each a typed function of the node's parts. Its docstring is its documentation
-(`rpc.discover`)."""
+(`rpc.discover`). Those about tasks and models are in `tasks`."""
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 import deepblock
-from consensus.fork_choice import Node
-from consensus.task import bar, scheduled
+from consensus.market import max_session_macs
 from deepblock import api
-from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
 from deepblock.codec import U64
-from deepblock.spec import heldout_labels, parameter_count, session_macs
-from deepblock.tensors import file_size, model_manifest
-from deepblock.types import Address, Block, Score, Transaction
-from node.chain import Chain
-from node.mempool import Mempool
+from deepblock.primitives import Address
+from deepblock.spec import session_macs
+from deepblock.transactions import Transaction
+from deepblock.types import Block
 from node.rpc.registry import NotFound, method
-
-T = TypeVar("T")
+from node.rpc.services import (
+    Services,
+    ancestors,
+    answer,
+    confirmations,
+    find_block,
+    find_node,
+    held_out_after,
+    id_at,
+)
 
 
 def _one_sentence(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -35,40 +38,6 @@ def _one_sentence(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 Height = U64
 HeightOrId = Annotated[Height | Cid, WrapValidator(_one_sentence)]
-
-
-class Pipeline(Protocol):
-    async def submit_transaction(self, transaction: Transaction, way: str) -> None: ...
-
-
-class Peers(Protocol):
-    def table(self) -> Sequence[Any]: ...
-
-
-class Door(Protocol):
-    @property
-    def peer_id(self) -> str: ...
-
-    @property
-    def addrs(self) -> Sequence[str]: ...
-
-
-class HasStatus(Protocol):
-    def status(self) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """The parts of a node that the RPC and the terminal ask."""
-
-    chain: Chain
-    mempool: Mempool
-    pipeline: Pipeline
-    miner: HasStatus
-    peers: Peers
-    door: Door
-    sync: HasStatus
-    blobs: Blockstore
 
 
 # --- node -----------------------------------------------------------------------------------------------
@@ -85,18 +54,21 @@ def node_info(node: Services) -> api.NodeInfo:
         peer_id=node.door.peer_id,
         addrs=tuple(node.door.addrs),
         peers=sum(peer.connected is not None for peer in node_peers(node)),
-        sync=_answer(api.Sync, node.sync.status()),
+        sync=answer(api.Sync, node.sync.status()),
         pending=len(node.mempool.pending()),
         block_time=params.block_time,
         maturity=params.maturity,
         fee_per_byte=params.fee_per_byte,
+        min_train=params.min_train,
+        max_session_macs=max_session_macs(params),
+        base_session_macs=session_macs(params.base_tasks[0]),
     )
 
 
 @method("node_peers")
 def node_peers(node: Services) -> tuple[api.Peer, ...]:
     """Who is connected, and who is remembered for a penalty."""
-    return tuple(_answer(api.Peer, row) for row in node.peers.table())
+    return tuple(answer(api.Peer, row) for row in node.peers.table())
 
 
 # --- chain ----------------------------------------------------------------------------------------------
@@ -106,8 +78,8 @@ def node_peers(node: Services) -> tuple[api.Peer, ...]:
 def chain_head(node: Services) -> api.Head:
     """The newest block of the heaviest chain, and how good the model is that it made."""
     head = node.chain.head
-    block = _block(node, head.id)
-    held_out = _held_out_after(node, block)
+    block = find_block(node, head.id)
+    held_out = held_out_after(node, block)
     return api.Head(
         height=head.height,
         id=head.id,
@@ -126,21 +98,21 @@ def chain_head(node: Services) -> api.Head:
 @method("chain_getBlock")
 def chain_get_block(node: Services, block: HeightOrId) -> api.BlockInfo:
     """A block by its height on the heaviest chain, or by its id, be it on that chain or not."""
-    id_ = block if isinstance(block, Cid) else _id_at(node, block)
-    found = _block(node, id_)
-    place = _node(node, id_)
+    id_ = block if isinstance(block, Cid) else id_at(node, block)
+    found = find_block(node, id_)
+    place = find_node(node, id_)
     header = found.header
     body = node.chain.body(found)
     return api.BlockInfo(
         id=id_,
-        confirmations=_confirmations(node, place),
+        confirmations=confirmations(node, place),
         weight=place.weight,
         header=header,
         seal=found.seal,
         result=found.result,
         task_name=node.chain.specs[header.task].name,
         starts_from=_starts_from(node, found),
-        held_out=_held_out_after(node, found),
+        held_out=held_out_after(node, found),
         transactions=None if body is None else tuple(transaction.id for transaction in body.transactions),
         body=body,
     )
@@ -152,8 +124,8 @@ def chain_get_headers(
 ) -> tuple[api.HeaderInfo, ...]:
     """Headers of the heaviest chain, upwards from a height; fewer than `count` where the chain ends."""
     last = min(height + count - 1, node.chain.head.height)
-    ids = (_id_at(node, at) for at in range(height, last + 1))
-    return tuple(api.HeaderInfo(id_, _block(node, id_).header) for id_ in ids)
+    ids = (id_at(node, at) for at in range(height, last + 1))
+    return tuple(api.HeaderInfo(id_, find_block(node, id_).header) for id_ in ids)
 
 
 # --- ledger ---------------------------------------------------------------------------------------------
@@ -194,63 +166,14 @@ def tx_get(node: Services, id: Cid) -> api.TransactionInfo:
             raise NotFound(f"no transaction {id} is pending or confirmed here")
         return api.TransactionInfo(id, "pending", 0, None, None, None, pending)
     block_id, height, index = place
-    block = _block(node, block_id)
+    block = find_block(node, block_id)
     body = node.chain.body(block)
     if body is None:
         raise NotFound(
             f"transaction {id} is confirmed at height {height}, but the body of that block is not here"
         )
-    confirmations = _confirmations(node, _node(node, block_id))
-    return api.TransactionInfo(
-        id, "confirmed", confirmations, block_id, height, index, body.transactions[index]
-    )
-
-
-# --- tasks and models -----------------------------------------------------------------------------------
-
-
-@method("task_list")
-def task_list(node: Services) -> tuple[api.TaskSummary, ...]:
-    """Every task of this chain and how far it is."""
-    return tuple(_summary(node, task) for task in node.chain.specs)
-
-
-@method("task_get")
-def task_get(node: Services, task: Cid) -> api.TaskInfo:
-    """A task: what it trains, how good its model is, and the bar that the next session has to pass."""
-    summary = _summary(node, task)
-    spec, state = node.chain.specs[task], node.chain.state().task(task)
-    next_bar = bar(spec, state) + state.offset
-    return _answer(
-        api.TaskInfo,
-        summary,
-        bar=next_bar,
-        bar_loss=next_bar / (10**6 * heldout_labels(spec)),
-        parameters=parameter_count(spec),
-        session_macs=session_macs(spec),
-        spec=spec,
-    )
-
-
-@method("model_get")
-def model_get(
-    node: Services,
-    task: Cid | None = None,
-    last: Annotated[int, Field(strict=True, ge=0, le=api.MAX_LINEAGE)] = 16,
-) -> api.ModelInfo:
-    """A task's current model (that of the head's task unless said) and the last blocks that made it."""
-    chosen = task or _block(node, node.chain.head.id).header.task
-    summary = _summary(node, chosen)
-    if summary.model is None or summary.held_out is None:
-        raise NotFound(f"task {summary.name} has no model yet: no block has trained it")
-    return api.ModelInfo(
-        task=chosen,
-        task_name=summary.name,
-        model=summary.model,
-        size=file_size(model_manifest(node.chain.specs[chosen])),
-        held_out=summary.held_out,
-        lineage=_lineage(node, chosen, last),
-    )
+    depth = confirmations(node, find_node(node, block_id))
+    return api.TransactionInfo(id, "confirmed", depth, block_id, height, index, body.transactions[index])
 
 
 # --- miner ----------------------------------------------------------------------------------------------
@@ -265,89 +188,10 @@ def miner_status(node: Services) -> api.MinerInfo:
     )
 
 
-# --- what they have in common ---------------------------------------------------------------------------
-
-
-def _answer(cls: type[T], source: Any, **more: Any) -> T:
-    """A `cls` with the fields of the same names of `source`, and `more`."""
-    names = (field.name for field in dataclasses.fields(cls) if field.name not in more)  # type: ignore[arg-type]
-    return cls(**{name: getattr(source, name) for name in names}, **more)
-
-
-def _id_at(node: Services, height: int) -> Cid:
-    found = node.chain.id_at(height)
-    if found is None:
-        raise NotFound(f"there is no block at height {height}; the head is at {node.chain.head.height}")
-    return found
-
-
-def _block(node: Services, id_: Cid) -> Block:
-    found = node.chain.block(id_)
-    if found is None:
-        raise NotFound(f"there is no block {id_} here")
-    return found
-
-
-def _node(node: Services, id_: Cid) -> Node:
-    found = node.chain.node(id_)
-    if found is None:
-        raise NotFound(f"block {id_} is not in the tree of blocks")
-    return found
-
-
-def _confirmations(node: Services, place: Node) -> int:
-    on_chain = node.chain.id_at(place.height) == place.id
-    return node.chain.head.height - place.height + 1 if on_chain else 0
-
-
-def _held_out(node: Services, task: Cid, score: Score) -> api.HeldOut:
-    return api.HeldOut.of(score, heldout_labels(node.chain.specs[task]))
-
-
-def _held_out_after(node: Services, block: Block) -> api.HeldOut | None:
-    """How good the model is that the block leaves; the genesis has trained nothing."""
-    return _held_out(node, block.header.task, block.result.score) if block.height else None
-
-
-def _ancestors(node: Services, id_: Cid) -> Iterator[Block]:
-    """From the block `id_` down to the one after the genesis, newest first."""
-    block = _block(node, id_)
-    while block.height:
-        yield block
-        block = _block(node, block.header.parent)
-
-
 def _starts_from(node: Services, block: Block) -> Cid | None:
     """The model that the last block of the same task left on the chain below `block`."""
     if block.height == 0:
         return None
-    below = (b for b in _ancestors(node, block.header.parent) if b.header.task == block.header.task)
+    below = (b for b in ancestors(node, block.header.parent) if b.header.task == block.header.task)
     last = next(below, None)
     return last.result.model if last else None
-
-
-def _lineage(node: Services, task: Cid, last: int) -> tuple[api.LineageEntry, ...]:
-    entries: list[api.LineageEntry] = []
-    wanted = min(last, node.chain.state().task(task).blocks)
-    ancestors = _ancestors(node, node.chain.head.id)
-    while len(entries) < wanted:
-        block = next(ancestors)
-        if block.header.task == task:
-            held_out = _held_out(node, task, block.result.score)
-            entries.append(api.LineageEntry(block.height, block.id, block.result.model, held_out))
-    return tuple(entries)
-
-
-def _summary(node: Services, task: Cid) -> api.TaskSummary:
-    spec = node.chain.specs.get(task)
-    if spec is None:
-        raise NotFound(f"there is no task {task} on this chain; task_list names them")
-    state = node.chain.state().task(task)
-    return api.TaskSummary(
-        id=task,
-        name=spec.name,
-        scheduled=scheduled(node.chain.params, node.chain.head.height + 1) == task,
-        blocks=state.blocks,
-        model=state.model,
-        held_out=_held_out(node, task, state.score) if state.score else None,
-    )

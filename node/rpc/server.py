@@ -23,9 +23,11 @@ from deepblock.blockstore import Blockstore, Corrupt, Missing
 from deepblock.cid import DAG_CBOR, Cid
 from deepblock.codec import Malformed
 from node.errors import StartError
-from node.rpc import openrpc as _openrpc  # noqa: F401  (its method registers itself)
+from node.rpc import methods as _methods  # noqa: F401  (methods register themselves)
+from node.rpc import openrpc as _openrpc  # noqa: F401
+from node.rpc import tasks as _tasks  # noqa: F401
 from node.rpc.dispatch import INVALID_REQUEST, answer, failure
-from node.rpc.methods import Services
+from node.rpc.services import Services
 
 log = structlog.get_logger("rpc")
 

@@ -12,6 +12,7 @@
 | 's'    | state key               | value in the state after the head        | by `consensus.state` key |
 | 't'    | hash (32)               | node of a state tree, any block's        | by hash                  |
 | 'r'    | block id                | why the block was rejected, UTF-8        | by id                    |
+| 'k'    | task id (36)            | TaskSpec, of any block's task            | by id                    |
 
 Integers in keys are big-endian, so that LevelDB's order is theirs. Values are canonical DAG-CBOR where a class is
 named. 'h', 'x', 's' and head change together, in one synced batch with the block that moves the head.
@@ -41,6 +42,7 @@ TRANSACTION: Final = b"x"
 STATE: Final = b"s"
 TREE: Final = b"t"
 REJECTED: Final = b"r"
+SPEC: Final = b"k"
 
 
 @dataclass(frozen=True, slots=True)

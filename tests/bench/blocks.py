@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from consensus.fork_choice import Node
 from deepblock.cid import Cid
 from deepblock.codec import encode
-from deepblock.types import Block, Body, signing_bytes
+from deepblock.transactions import signing_bytes
+from deepblock.types import Block, Body
 from node.auditor import Auditor
 from node.chain import Chain
 from node.config import load_params

@@ -11,7 +11,8 @@ from consensus.transition import apply_block
 from deepblock.cid import RAW, Cid, cid_of_block
 from deepblock.keys import Wallet
 from deepblock.spec import session_macs
-from deepblock.types import Block, Body, Header, Score, Seal, Transaction, Transfer
+from deepblock.transactions import Transaction, Transfer
+from deepblock.types import Block, Body, Header, Score, Seal
 from node.chain import Chain
 
 MINER = Wallet(sha256(b"miner").digest())
@@ -22,9 +23,11 @@ def grow(chain: Chain, bodies: Iterable[Body]) -> Iterator[Block]:
     for body in bodies:
         below = chain.ancestry(chain.head.id)
         now = below.timestamps[0] + chain.params.block_time
-        block = _sealed(chain, candidate(chain.params, chain.network, below, body.cid, MINER.address, 0, now))
+        task = chain.state().schedule().current
+        header = candidate(chain.params, chain.network, below, body.cid, MINER.address, 0, now, task)
+        block = _sealed(chain, header)
         state = chain.state()
-        apply_block(chain.params, state, block, body)
+        apply_block(chain.params, state, block, body, chain.past(block.header.parent))
         chain.commit(block, body, state.delta())
         yield block
 

@@ -22,8 +22,9 @@ from consensus.transition import apply_block
 from deepblock import codec
 from deepblock.cid import RAW, Cid, cid_of_block
 from deepblock.client import Client
+from deepblock.primitives import Address
 from deepblock.spec import session_macs
-from deepblock.types import Address, Block, Body, Header, Score, Seal
+from deepblock.types import Block, Body, Header, Score, Seal
 from node.chain import Chain
 from node.messages import HEADERS, STATUS, WANT, Locate, Pieces, Status, Want, topic_of
 from node.messages import Chain as Shown
@@ -90,7 +91,7 @@ class Forger:
             info = self._client.chain_get_block(missing)
             assert info.body is not None
             state = self.chain.state(info.header.parent)
-            apply_block(self.params, state, info.block, info.body)
+            apply_block(self.params, state, info.block, info.body, self.chain.past(info.header.parent))
             self.chain.commit(info.block, info.body, state.delta())
         head = self.chain.block(self.chain.head.id)
         assert head is not None
@@ -115,7 +116,16 @@ class Forger:
         head = self.follow()
         below = self.chain.ancestry(head.id)
         miner = Address(os.urandom(Address.SIZE))
-        made = candidate(self.params, self.network, below, body or Body().cid, miner, 0, int(time.time()))
+        made = candidate(
+            self.params,
+            self.network,
+            below,
+            body or Body().cid,
+            miner,
+            0,
+            int(time.time()),
+            self.chain.state().schedule().current,
+        )
         return replace(made, **changes)
 
     def sealed(self, header: Header, states: tuple[Cid, ...], average: Cid, score: Score) -> Block:

@@ -7,10 +7,11 @@ import torch
 
 from deepblock.blockstore import Blockstore
 from deepblock.data import embedded
+from deepblock.primitives import Hash32
 from deepblock.spec import RATE_ONE, Flatten, Linear, ReLU, TaskSpec
 from deepblock.training.session import run_session
 from deepblock.training.state import Work
-from deepblock.types import Hash32, Seal
+from deepblock.types import Seal
 from deepblock.unixfs import file_cid
 
 SEED = bytes(range(32))

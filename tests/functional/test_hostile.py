@@ -17,7 +17,9 @@ from deepblock import codec
 from deepblock.cid import DAG_CBOR, DAG_PB, Cid, cid_of_block
 from deepblock.client import RpcError
 from deepblock.keys import Wallet
-from deepblock.types import DBK, Address, Block, Body, Score, Transfer
+from deepblock.primitives import DBK, Address
+from deepblock.transactions import Transfer
+from deepblock.types import Block, Body, Score
 from node.config import load_params
 from node.messages import HEADERS, STATUS, Chain
 from tests.functional.hostile import Attacker, Bomb, Forger, junk, nobody

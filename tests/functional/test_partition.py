@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepblock.keys import Wallet
-from deepblock.types import DBK
+from deepblock.primitives import DBK
 from tests.functional.nodes import Node, running, same_head, wait_for
 
 

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 from deepblock.cid import Cid, cid_of_block
 from deepblock.client import RpcError
 from deepblock.keys import Wallet
-from deepblock.types import DBK, Address, Signature, Transaction, Transfer
+from deepblock.primitives import DBK, Address, Signature
+from deepblock.transactions import Transaction, Transfer
 from tests.functional.nodes import Node, running, same_head, wait_for
 
 

@@ -8,21 +8,10 @@ from hypothesis import strategies as st
 
 from deepblock.cid import DAG_CBOR, DAG_PB, RAW, cid_of_block
 from deepblock.codec import Malformed, decode, encode
-from deepblock.types import (
-    Address,
-    Block,
-    Body,
-    Hash32,
-    Header,
-    PublicKey,
-    Result,
-    Score,
-    Seal,
-    Share,
-    Signature,
-    Transaction,
-    Transfer,
-)
+from deepblock.primitives import Address, Hash32, PublicKey, Signature
+from deepblock.transactions import CloseTask, FraudProof, FundTask, OpenTask, Transaction, Transfer
+from deepblock.types import Block, Body, Header, Result, Score, Seal, Share
+from tests.unit.consensus.parts import SPEC
 
 
 def uint(bits):
@@ -50,8 +39,15 @@ HEADERS = st.builds(
     uint(64),
 )
 SEALS = st.builds(Seal, st.lists(CIDS, max_size=5).map(tuple), CIDS, SCORES)
-TRANSFERS = st.builds(Transfer, CIDS, fixed(PublicKey), uint(64), uint(64), fixed(Address), uint(64))
-TRANSACTIONS = st.builds(Transaction, TRANSFERS, fixed(Signature))
+SIGNED = (CIDS, fixed(PublicKey), uint(64), uint(64))
+PAYLOADS = st.one_of(
+    st.builds(Transfer, *SIGNED, fixed(Address), uint(64)),
+    st.builds(OpenTask, *SIGNED, st.just(SPEC), uint(64), uint(64), st.none() | uint(64)),
+    st.builds(FundTask, *SIGNED, CIDS, uint(64)),
+    st.builds(CloseTask, *SIGNED, CIDS),
+    st.builds(FraudProof, *SIGNED, CIDS, uint(64), uint(16)),
+)
+TRANSACTIONS = st.builds(Transaction, PAYLOADS, fixed(Signature))
 BLOCKS = st.builds(Block, HEADERS, SEALS, st.builds(Result, CIDS, SCORES))
 BODIES = st.builds(
     Body,
@@ -60,7 +56,7 @@ BODIES = st.builds(
     st.lists(CIDS, max_size=3).map(tuple),
 )
 VALUES = st.one_of(SCORES, HEADERS, SEALS, TRANSACTIONS, BLOCKS, BODIES)
-CLASSES = (Score, Header, Seal, Transfer, Transaction, Block, Body)
+CLASSES = (Score, Header, Seal, Transfer, OpenTask, FraudProof, Transaction, Block, Body)
 
 
 @given(VALUES)

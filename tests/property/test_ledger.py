@@ -6,13 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus.errors import CannotPay, InvalidTransaction, WrongNonce
-from consensus.rewards import miners_half, pay_matured, reward_miner
+from consensus.errors import CannotPay, InvalidTransaction, NothingToBurn, RuleError, WrongNonce
+from consensus.params import Params
+from consensus.rewards import pay_matured, reward, subsidy
 from consensus.state import Payouts, State
 from consensus.transaction import apply_transaction
-from deepblock.types import Account, Address, PublicKey, Signature, Transaction, Transfer
-from tests.unit.consensus.parts import NETWORK, PARAMS
+from deepblock.cid import Cid
+from deepblock.primitives import Address, PublicKey, Signature
+from deepblock.transactions import FraudProof, Transaction, Transfer
+from deepblock.types import Account, Block, Body, Result, Share
+from tests.unit.consensus.parts import NETWORK, PARAMS, ancestry, header_on, seal_of
 
+NOTHING = seal_of(header_on(ancestry()))
 KEYS = [PublicKey(bytes([number]) * 32) for number in range(4)]
 ADDRESSES = [key.address for key in KEYS]
 HEIGHTS = 30
@@ -38,42 +43,116 @@ def total(state: State) -> int:
     return waiting + sum(state.account(address).balance for address in ADDRESSES)
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.lists(TRANSFERS, max_size=6)), max_size=HEIGHTS))
-@settings(max_examples=100)
+def block_at(height: int, miner: int) -> Block:
+    header = header_on(ancestry(height - 1), miner=ADDRESSES[miner])
+    return Block(header, NOTHING, Result(NOTHING.average, NOTHING.score))
+
+
+def share_at(height: int, miner: int, nonce: int) -> Share:
+    return Share(header_on(ancestry(height - 1), miner=ADDRESSES[miner], nonce=nonce), NOTHING)
+
+
+class Book:
+    """What a plain account book says: balances, and what is due when, to whom and for which share."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+        self.balances, self.nonces = [0] * 4, [0] * 4
+        self.due: dict[int, list[tuple[int, int, Cid | None]]] = {}
+        self.issued = 0
+
+    def mature(self, height: int) -> None:
+        for receiver, amount, _ in self.due.pop(height, ()):
+            self.balances[receiver] += amount
+
+    def reward(self, height: int, miner: int, fees: int, shares: list[tuple[int, Share]]) -> None:
+        whole = subsidy(self.params, height)
+        due = self.due.setdefault(height + self.params.maturity, [])
+        due.append((miner, whole // 2 + fees, None))
+        self.issued += whole // 2
+        for owner, share in shares:
+            part = whole * (3 - (height - share.header.height)) // 18
+            due += [(owner, part - part // 16, share.id), (miner, part // 16, share.id)]
+            self.issued += part
+
+    def prove(self, height: int, prover: int, share: Cid, carried: int) -> bool:
+        waiting = self.due.get(carried + self.params.maturity, [])
+        burned = sum(amount for _, amount, named in waiting if named == share)
+        if not burned:
+            return False
+        waiting[:] = [item for item in waiting if item[2] != share]
+        self.due.setdefault(height + self.params.maturity, []).append((prover, burned // 4, None))
+        self.issued -= burned - burned // 4
+        return True
+
+
+BLOCKS = st.tuples(
+    st.integers(0, 3),
+    st.lists(TRANSFERS, max_size=6),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=3),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20), st.integers(0, 5)), max_size=2),
+)
+"""Miner, transfers, shares (miner and age), fraud proofs (prover, which share so far, the height off by at times)."""
+
+
+@given(st.lists(BLOCKS, max_size=HEIGHTS))
+@settings(max_examples=150)
 def test_balances_are_those_of_a_plain_account_book(blocks):
-    params = replace(PARAMS, subsidy=200, halving=10)
-    state = State(lambda key: None)
-    book, nonces, due = [0] * 4, [0] * 4, {}
-    for height, (miner, transfers) in enumerate(blocks, 1):
+    params = replace(PARAMS, subsidy=2_000, halving=10)
+    state, book = State(lambda key: None), Book(params)
+    carried: list[tuple[Cid, int]] = []
+    for height, (miner, transfers, sharers, proofs) in enumerate(blocks, 1):
         pay_matured(state, height)
-        for receiver, amount in due.pop(height, ()):
-            book[receiver] += amount
+        book.mature(height)
         fees = 0
         for sender, receiver, amount, fee, skew in transfers:
-            nonce = max(0, nonces[sender] + skew)
+            nonce = max(0, book.nonces[sender] + skew)
             transaction = unsigned(sender, receiver, amount, fee, nonce)
-            if nonce != nonces[sender]:
+            if nonce != book.nonces[sender]:
                 expected = WrongNonce
-            elif amount + fee > book[sender]:
+            elif amount + fee > book.balances[sender]:
                 expected = CannotPay
             else:
-                assert apply_transaction(state, transaction) == fee
-                book[sender] -= amount + fee
-                book[receiver] += amount
-                nonces[sender] += 1
+                assert apply_transaction(params, state, height, transaction) == fee
+                book.balances[sender] -= amount + fee
+                book.balances[receiver] += amount
+                book.nonces[sender] += 1
                 fees += fee
                 continue
-            before = state.delta()
-            with pytest.raises(expected):
-                apply_transaction(state, transaction)
-            assert state.delta() == before
-        reward_miner(params, state, height, ADDRESSES[miner], fees)
-        due.setdefault(height + params.maturity, []).append((miner, miners_half(params, height) + fees))
-        assert [state.account(address) for address in ADDRESSES] == [
-            Account(*pair) for pair in zip(book, nonces, strict=True)
+            refused(params, state, height, transaction, expected)
+        for prover, which, off in proofs if carried else ():
+            share, at = carried[which % len(carried)]
+            named = at + max(0, off - 4)
+            payload = FraudProof(NETWORK, KEYS[prover], book.nonces[prover], 0, share, named, 1)
+            transaction = Transaction(payload, Signature(bytes(64)))
+            if named < height and book.prove(height, prover, share, named):
+                apply_transaction(params, state, height, transaction)
+                book.nonces[prover] += 1
+            else:
+                refused(params, state, height, transaction, NothingToBurn)
+        shares = [
+            (owner, share_at(max(1, height - age), owner, nonce))
+            for nonce, (owner, age) in enumerate(sharers)
         ]
-        assert total(state) == state.supply().issued
-    assert state.supply().issued == sum(miners_half(params, height) for height in range(1, len(blocks) + 1))
+        reward(params, state, block_at(height, miner), Body((), tuple(share for _, share in shares)), fees)
+        book.reward(height, miner, fees, shares)
+        carried += [(share.id, height) for _, share in shares]
+        assert [state.account(address) for address in ADDRESSES] == [
+            Account(*pair) for pair in zip(book.balances, book.nonces, strict=True)
+        ]
+        assert total(state) == state.supply().issued == book.issued
+    most = sum(subsidy(params, height) for height in range(1, len(blocks) + 1))
+    assert most // 2 - len(blocks) <= state.supply().issued <= most
+
+
+def refused(
+    params: Params, state: State, height: int, transaction: Transaction, error: type[RuleError]
+) -> None:
+    """It is, and has changed nothing."""
+    before = state.delta()
+    with pytest.raises(error):
+        apply_transaction(params, state, height, transaction)
+    assert state.delta() == before
 
 
 @given(st.lists(st.integers(0, 2**62), min_size=4, max_size=4), st.lists(TRANSFERS, max_size=12))
@@ -86,7 +165,7 @@ def test_a_transfer_moves_money_and_burns_none(balances, transfers):
     for sender, receiver, amount, fee, _ in transfers:
         nonce = state.account(ADDRESSES[sender]).nonce
         try:
-            fees += apply_transaction(state, unsigned(sender, receiver, amount, fee, nonce))
+            fees += apply_transaction(PARAMS, state, 1, unsigned(sender, receiver, amount, fee, nonce))
         except InvalidTransaction:
             continue
     assert total(state) + fees == sum(balances)
@@ -108,7 +187,7 @@ def test_a_delta_leads_there_and_back(transfers, balance):
     start = State(stored.get)
     for address in ADDRESSES[:2]:
         start.set_account(address, Account(balance, 0))
-    reward_miner(PARAMS, start, 1, ADDRESSES[0], 0)
+    reward(PARAMS, start, block_at(1, 0), Body((), (share_at(1, 1, 0),)), 0)
     write(start.delta().new)
     before = dict(stored)
 
@@ -117,7 +196,7 @@ def test_a_delta_leads_there_and_back(transfers, balance):
     for sender, receiver, amount, fee, _ in transfers:
         nonce = state.account(ADDRESSES[sender]).nonce
         try:
-            apply_transaction(state, unsigned(sender, receiver, amount, fee, nonce))
+            apply_transaction(PARAMS, state, 1, unsigned(sender, receiver, amount, fee, nonce))
         except InvalidTransaction:
             continue
     delta = state.delta()

@@ -3,17 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from consensus.difficulty import cost
 from consensus.header import Ancestry
 from consensus.params import Params
 from consensus.seal import gate, limit, ticket
+from consensus.shares import Below
 from consensus.state import State
-from consensus.task import TaskState, specs
+from consensus.task import TaskState, base_task, specs
 from consensus.template import candidate, genesis, genesis_state
 from deepblock.cid import RAW, Cid, cid_of_block
 from deepblock.codec import cid_of
 from deepblock.keys import Wallet
-from deepblock.spec import Linear, TaskSpec, session_macs
-from deepblock.types import Address, Body, Hash32, Header, Score, Seal, Transaction, Transfer
+from deepblock.primitives import Address, Hash32
+from deepblock.spec import Linear, TaskSpec
+from deepblock.transactions import Transaction, Transfer
+from deepblock.types import Body, Header, Score, Seal
 
 
 def named(text: str) -> Cid:
@@ -63,7 +67,8 @@ PARAMS = Params(
     maturity=3,
     fee_per_byte=10,
     max_transactions=20,
-    max_shares=0,
+    max_shares=3,
+    share_age=3,
     max_signals=2,
     max_body=8_192,
     max_future=20,
@@ -71,8 +76,16 @@ PARAMS = Params(
     audit_segments=2,
     finality=6,
     min_train=1,
+    max_task_cost=4,
+    max_open_tasks=3,
+    pending_blocks=8,
+    signal_window=4,
+    signals_needed=3,
+    plateau=5,
 )
-"""Two tasks in epochs of four blocks; the subsidy halves after ten; rewards mature after three."""
+"""Two tasks in epochs of four blocks; the subsidy halves after ten; rewards mature after three. A task is active after
+three signals in four blocks, and closes after five without a gain. A block carries three shares, of its
+own height and of the two before."""
 
 FLOOR = 4 * 384 << 16
 NETWORK = genesis(PARAMS).id
@@ -87,6 +100,11 @@ def empty_state() -> State:
     state = State(lambda key: None)
     genesis_state(PARAMS, state)
     return state
+
+
+def no_past(block: Cid) -> Below | None:
+    """For bodies without shares."""
+    return None
 
 
 def transfer(
@@ -104,14 +122,15 @@ def ancestry(
 def header_on(below: Ancestry, now: int | None = None, body: Cid | None = None, **changes: object) -> Header:
     """What an honest miner would start from, and then `changes`."""
     now = below.timestamps[0] + PARAMS.block_time if now is None else now
-    header = candidate(PARAMS, NETWORK, below, body or Body().cid, NOBODY, 0, now)
+    task = base_task(PARAMS, (below.height + 1) // PARAMS.epoch)
+    header = candidate(PARAMS, NETWORK, below, body or Body().cid, NOBODY, 0, now, task)
     return replace(header, **changes)
 
 
 def seal_of(header: Header, loss: int = GUESSING, task: TaskState | None = None, wins: bool = True) -> Seal:
     """A seal whose ticket wins (or does not), with `task` as the state after the parent."""
     spec = specs(PARAMS)[header.task]
-    bound = limit(header.difficulty, gate(spec, task or TaskState(), loss), session_macs(spec))
+    bound = limit(header.difficulty, gate(spec, task or TaskState(), loss), cost(PARAMS, spec))
     attempt = 0
     while True:
         names = [f"{header.cid}/{attempt}/{segment}" for segment in range(spec.segments)]

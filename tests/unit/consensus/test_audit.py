@@ -2,10 +2,34 @@
 
 import pytest
 
-from consensus.audit import Findings, Plan, judge, plan_all, plan_sample
+from consensus.audit import (
+    Findings,
+    Plan,
+    accusations,
+    is_false,
+    judge,
+    judge_accusation,
+    judge_result,
+    plan_accusation,
+    plan_all,
+    plan_sample,
+    step_name,
+)
 from consensus.errors import Fraud
-from deepblock.types import Score, Seal
-from tests.unit.consensus.parts import named
+from consensus.task import TaskState
+from deepblock.transactions import FraudProof
+from deepblock.types import Block, Body, Result, Score, Seal
+from tests.unit.consensus.parts import (
+    ALICE,
+    BOB,
+    CAROL,
+    NETWORK,
+    NOBODY,
+    ancestry,
+    header_on,
+    named,
+    transfer,
+)
 
 STATES = tuple(named(f"state {segment}") for segment in range(1, 6))
 SEAL = Seal(STATES, named("average"), Score(100, 7))
@@ -89,3 +113,92 @@ def test_states_then_average_then_score():
 def test_a_worker_that_skips_a_planned_segment_is_a_bug_and_not_a_verdict():
     with pytest.raises(KeyError):
         judge(plan_all(5), SEAL, findings({5: STATES[4]}))
+
+
+# --- the model of several members -------------------------------------------------------------------------------
+
+HEADER = header_on(ancestry())
+ENSEMBLE = Result(named("ensemble"), Score(90, 8))
+
+
+def test_the_result_is_that_of_the_least_loss():
+    before = TaskState(named("before"), Score(95, 1), 0, 1)
+    judge_result(Block(HEADER, SEAL, ENSEMBLE), before, (ENSEMBLE,))
+    for false in (
+        Result(SEAL.average, SEAL.score),
+        Result(named("another"), ENSEMBLE.score),
+        Result(ENSEMBLE.model, Score(89, 8)),
+        Result(ENSEMBLE.model, Score(90, 9)),
+        Result(named("before"), Score(95, 1)),
+    ):
+        with pytest.raises(Fraud, match="false result") as caught:
+            judge_result(Block(HEADER, SEAL, false), before, (ENSEMBLE,))
+        assert str(false.model) in caught.value.claimed
+        assert caught.value.found == f"{ENSEMBLE.model} with a loss of 90 and 8 correct"
+
+
+# --- accusations ------------------------------------------------------------------------------------------------
+
+
+def accusation(step: int, by=ALICE) -> FraudProof:
+    return FraudProof(NETWORK, by.key, 0, 10_000, named("share"), 4, step)
+
+
+def test_the_accusations_of_a_body_are_its_fraud_proofs():
+    one, two = accusation(1), accusation(2, BOB)
+    body = Body((ALICE.sign(one), transfer(CAROL, NOBODY, 1), BOB.sign(two)))
+    assert accusations(body) == (one, two)
+    assert accusations(Body()) == ()
+
+
+def test_steps_have_names():
+    assert [step_name(5, step) for step in range(10)] == [
+        None, "segment 1", "segment 2", "segment 3", "segment 4", "segment 5", "average", "score", "result", None,
+    ]  # fmt: skip
+
+
+def test_all_segments_up_to_the_step_refute_it():
+    assert plan_accusation(5, 3).segments == (1, 2, 3)
+    assert plan_accusation(5, 5) == plan_accusation(5, 6) == plan_accusation(5, 7) == plan_all(5)
+
+
+def verdict(step: int, found: Findings) -> bool:
+    try:
+        judge_accusation(accusation(step), SEAL, found)
+    except Fraud as fraud:
+        assert str(named("share")) in fraud.step
+        assert not is_false(SEAL, found, step)
+        return False
+    assert is_false(SEAL, found, step)
+    return True
+
+
+@pytest.mark.parametrize("step", [*range(1, 8)])
+def test_a_true_share_is_falsely_accused(step):
+    assert not verdict(step, HONEST)
+
+
+@pytest.mark.parametrize(
+    ("false", "step"),
+    [
+        ({"states": {**HONEST.states, 3: named("x")}}, 3),
+        ({"average": named("x")}, 6),
+        ({"score": Score(1, 1)}, 7),
+    ],
+)
+def test_an_accusation_is_true_from_the_first_false_step_on(false, step):
+    found = findings(**false)
+    assert [verdict(accused, found) for accused in range(1, 8)] == [
+        accused >= step for accused in range(1, 8)
+    ]
+
+
+def test_one_mismatch_is_enough_and_one_segment_may_show_it():
+    assert verdict(3, findings({3: named("x")}))
+    assert not verdict(2, findings({3: named("x")}))
+
+
+@pytest.mark.parametrize("step", [0, 8, 9, 65_535])
+def test_a_share_has_no_such_step(step):
+    """It has no result of its own, either."""
+    assert not verdict(step, findings({3: named("x")}, named("y"), Score(1, 1)))

@@ -7,7 +7,8 @@ import pytest
 from consensus.body import check_body
 from consensus.errors import BadSignature, BodyTooLarge, RepeatedTransaction, TooMany, WrongBody
 from deepblock.codec import encode
-from deepblock.types import Body, Share, Signature
+from deepblock.primitives import Signature
+from deepblock.types import Body, Share
 from tests.unit.consensus.parts import ALICE, BOB, PARAMS, ancestry, header_on, named, seal_of, transfer
 
 
@@ -53,7 +54,7 @@ def test_each_list_has_its_limit(what, limit, body):
 
 def test_shares_are_not_in_force_where_none_are_allowed():
     with pytest.raises(TooMany, match="1 shares, at most 0"):
-        check(Body((), (share(),)))
+        check(Body((), (share(),)), max_shares=0)
 
 
 def test_it_has_a_size():

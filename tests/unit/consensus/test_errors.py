@@ -16,7 +16,7 @@ from consensus.errors import (
     NotYet,
     RuleError,
 )
-from deepblock.types import DBK
+from deepblock.primitives import DBK
 from tests.unit.consensus.parts import named
 
 ALL = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, RuleError)]
@@ -36,7 +36,7 @@ def test_each_error_carries_its_numbers(cls):
 
 @pytest.mark.parametrize("cls", CONCRETE, ids=lambda cls: cls.__name__)
 def test_what_is_not_yet_is_nobodys_fault(cls):
-    assert issubclass(cls, NotYet) is (cls.__name__ in {"ParentUnknown", "FromTheFuture"})
+    assert issubclass(cls, NotYet) is (cls.__name__ in {"ParentUnknown", "FromTheFuture", "TaskUnknown"})
     assert issubclass(cls, NotYet) is not issubclass(cls, Invalid)
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from consensus.fork_choice import BlockTree, Node, Switch
-from deepblock.types import Block, Hash32, Result, Score, Seal
+from deepblock.primitives import Hash32
+from deepblock.types import Block, Result, Score, Seal
 from tests.unit.consensus.parts import NETWORK, ancestry, header_on, named
 
 ROOT = Node(NETWORK, named("below"), 0, 1_000, 10, 0, Hash32(bytes(32)))

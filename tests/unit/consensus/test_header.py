@@ -16,7 +16,8 @@ from consensus.errors import (
     WrongVersion,
 )
 from consensus.header import check_header, median_time, required_difficulty
-from deepblock.types import Hash32
+from consensus.task import base_task
+from deepblock.primitives import Hash32
 from tests.unit.consensus.parts import (
     FIRST,
     FLOOR,
@@ -31,13 +32,14 @@ from tests.unit.consensus.parts import (
 
 STAMPS = (1_000_050, 1_000_043, 1_000_030, 1_000_024, 1_000_010)
 """Seconds, newest first: the last block came after 7, so the next is harder."""
-BELOW = ancestry(height=5, timestamps=STAMPS, difficulty=10 * FLOOR, parent=named("parent"))
+BELOW = ancestry(height=9, timestamps=STAMPS, difficulty=10 * FLOOR, parent=named("parent"))
 NOW = 1_000_060
 HEADER = header_on(BELOW, NOW)
 
 
 def check(header=HEADER, below=BELOW, now=NOW):
-    check_header(PARAMS, NETWORK, header, below, now)
+    scheduled = base_task(PARAMS, (below.height + 1) // PARAMS.epoch)
+    check_header(PARAMS, NETWORK, header, below, scheduled, now)
 
 
 def test_an_honest_header_passes():
@@ -52,8 +54,8 @@ def test_an_honest_header_passes():
         ({"version": 2}, WrongVersion, (2, 1)),
         ({"network": named("n")}, WrongNetwork, (named("n"), NETWORK)),
         ({"parent": named("p")}, ParentUnknown, (named("p"),)),
-        ({"height": 5}, WrongHeight, (5, 6)),
-        ({"height": 7}, WrongHeight, (7, 6)),
+        ({"height": 9}, WrongHeight, (9, 10)),
+        ({"height": 11}, WrongHeight, (11, 10)),
         ({"state_root": Hash32(b"x" * 32)}, WrongStateRoot, (Hash32(b"x" * 32), BELOW.state_root)),
         ({"timestamp": 1_000_030}, TooEarly, (1_000_030, 1_000_030)),
         ({"timestamp": 0}, TooEarly, (0, 1_000_030)),
@@ -142,7 +144,7 @@ def test_base_task_0_steps_in_after_a_pause(pause):
 
 
 def test_only_base_task_0_steps_in():
-    below = ancestry(height=7, timestamps=STAMPS)
+    below = ancestry(height=15, timestamps=STAMPS)
     header = header_on(below, STAMPS[0] + 1_000)
     assert header.task == FIRST
     with pytest.raises(TaskNotScheduled):

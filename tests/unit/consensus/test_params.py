@@ -12,17 +12,40 @@ DEVNET = load_params("devnet")
 
 
 @pytest.mark.parametrize(
-    "name", ["epoch", "halving", "difficulty_half_life", "median_window", "maturity", "base_tasks"]
+    "name",
+    [
+        "epoch",
+        "halving",
+        "difficulty_half_life",
+        "median_window",
+        "maturity",
+        "base_tasks",
+        "plateau",
+        "signals_needed",
+    ],
 )
 def test_zero_where_a_rule_divides_or_waits(name):
     with pytest.raises(ValueError, match=name):
         check_params(replace(DEVNET, **{name: () if name == "base_tasks" else 0}))
 
 
-@pytest.mark.parametrize("name", ["max_shares", "max_signals"])
-def test_what_no_rule_checks_yet_cannot_be_carried(name):
-    with pytest.raises(ValueError, match=name):
-        check_params(replace(DEVNET, **{name: 8}))
+@pytest.mark.parametrize(("name", "most"), [("max_shares", 64), ("share_age", 128)])
+def test_shares_have_bounds(name, most):
+    check_params(replace(DEVNET, **{name: most}))
+    with pytest.raises(ValueError, match=f"{name} is {most + 1}"):
+        check_params(replace(DEVNET, **{name: most + 1}))
+
+
+@pytest.mark.parametrize(
+    ("needed", "window", "fits"), [(16, 16, True), (1, 1, True), (13, 12, False), (12, 17, False)]
+)
+def test_signals_are_counted_in_a_window_that_has_room_for_them(needed, window, fits):
+    params = replace(DEVNET, signals_needed=needed, signal_window=window)
+    if fits:
+        check_params(params)
+    else:
+        with pytest.raises(ValueError, match=f"signals_needed is {needed} and signal_window {window}"):
+            check_params(params)
 
 
 def test_a_base_task_that_the_least_difficulty_does_not_fit():

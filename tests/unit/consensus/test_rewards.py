@@ -4,10 +4,28 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.rewards import miners_half, pay_matured, reward_miner, subsidy
+from consensus.errors import NothingToBurn
+from consensus.rewards import burn, pay_matured, reward, slot, subsidy
 from consensus.state import Payout
-from deepblock.types import DBK, Account
-from tests.unit.consensus.parts import ALICE, BOB, PARAMS, empty_state
+from consensus.task import Contract, TaskState
+from deepblock.primitives import DBK
+from deepblock.transactions import FraudProof
+from deepblock.types import Account, Block, Body, Result, Share
+from tests.unit.consensus.parts import (
+    ALICE,
+    BOB,
+    CAROL,
+    FIRST,
+    NETWORK,
+    PARAMS,
+    SECOND,
+    ancestry,
+    empty_state,
+    header_on,
+    seal_of,
+)
+
+SEAL = seal_of(header_on(ancestry()))
 
 
 @pytest.mark.parametrize(
@@ -36,23 +54,126 @@ def test_the_largest_subsidy_is_gone_after_64_halvings():
     assert subsidy(params, 640 + 1) == 0
 
 
-def test_the_miner_has_half():
-    assert miners_half(PARAMS, 1) == 25 * DBK
-    assert miners_half(PARAMS, 11) == 25 * DBK // 2
-    assert miners_half(PARAMS, 321) == 0  # half a mote
+# --- who gets it ------------------------------------------------------------------------------------------------
+
+
+def block_at(height: int, miner=ALICE) -> Block:
+    header = header_on(ancestry(height - 1), miner=miner.address)
+    return Block(header, SEAL, Result(SEAL.average, SEAL.score))
+
+
+def share_at(height: int, miner=BOB, nonce: int = 0, task=FIRST) -> Share:
+    return Share(header_on(ancestry(height - 1), miner=miner.address, nonce=nonce, task=task), SEAL)
+
+
+def rewarded(height: int, shares=(), fees: int = 0, state=None, params=PARAMS):
+    state = state or empty_state()
+    reward(params, state, block_at(height), Body((), tuple(shares)), fees)
+    return state
+
+
+def paid(state, height: int) -> dict:
+    """Motes by address and share."""
+    return {(item.address, item.share): item.amount for item in state.payouts(height + PARAMS.maturity).items}
+
+
+@pytest.mark.parametrize(("height", "motes"), [(1, 25 * DBK), (11, 25 * DBK // 2), (321, 0)])
+def test_the_miner_has_half(height, motes):
+    state = rewarded(height)
+    assert state.supply().issued == motes
+    assert sum(paid(state, height).values()) == motes
+
+
+@pytest.mark.parametrize(
+    ("age", "motes"), [(0, 312_500_000), (1, 260_416_666), (2, 208_333_333), (5, 52_083_333)]
+)
+def test_a_slot_of_the_presets(age, motes):
+    """⌊50 DBK / 16 · (6 − age) / 6⌋"""
+    assert slot(replace(PARAMS, max_shares=8, share_age=6), 50 * DBK, age) == motes
+
+
+def test_slots_and_the_miners_half_are_never_more_than_all():
+    for amount in (1, 2, 5, 47, 48, 50 * DBK, 2**64 - 1):
+        for count, age in ((1, 1), (3, 3), (8, 6), (64, 128)):
+            params = replace(PARAMS, max_shares=count, share_age=age)
+            assert amount // 2 + count * slot(params, amount, 0) <= amount
+            assert slot(params, amount, age - 1) >= 0
+
+
+def test_a_share_is_paid_by_its_age_and_its_carrier_gets_a_sixteenth():
+    shares = [share_at(7 - age, nonce=age) for age in range(3)]
+    state = rewarded(7, shares, fees=123)
+    slots = [50 * DBK * (3 - age) // (2 * 3 * 3) for age in range(3)]
+    expected = {(ALICE.address, None): 25 * DBK + 123}
+    for share, whole in zip(shares, slots, strict=True):
+        expected[BOB.address, share.id] = whole - whole // 16
+        expected[ALICE.address, share.id] = whole // 16
+    assert paid(state, 7) == expected
+    assert state.supply().issued == 25 * DBK + sum(slots)
+
+
+def test_empty_slots_are_not_minted():
+    assert rewarded(7, [share_at(7)]).supply().issued == 25 * DBK + 50 * DBK // 6
+
+
+def test_who_carries_an_own_share_gets_the_whole_slot():
+    mine = share_at(7, ALICE)
+    items = rewarded(7, [mine]).payouts(10).items
+    assert sum(item.amount for item in items if item.share == mine.id) == 50 * DBK // 6
+
+
+def test_a_slot_of_nothing_is_no_payout():
+    state = rewarded(331, [share_at(331)])
+    assert state.payouts(334).items == ()
 
 
 def test_all_that_will_ever_be_issued_fits_an_amount():
     params = replace(PARAMS, halving=2_100_000)
-    total = sum(2_100_000 * miners_half(params, 1 + era * 2_100_000) for era in range(64))
-    assert total <= 105_000_000 * DBK < 2**64
-    assert total > 104_999_999 * DBK
+    total = sum(2_100_000 * subsidy(params, 1 + era * 2_100_000) for era in range(64))
+    assert total <= 210_000_000 * DBK < 2**64
+    assert total > 209_999_998 * DBK
+
+
+# --- what a sponsor pays ----------------------------------------------------------------------------------------
+
+
+def sponsored(pay: int = 960):
+    """A state in which FIRST is somebody's, with an epoch's pay reserved."""
+    state = empty_state()
+    contract = Contract(CAROL.address, pay, 5_000, 4 * pay, None)
+    state.set_task(FIRST, TaskState(contract=contract))
+    return state
+
+
+def test_escrow_pays_in_the_same_proportions():
+    share = share_at(6)
+    state = rewarded(7, [share], state=sponsored())
+    whole = 960 * 2 // 18
+    pays = [item for item in state.payouts(10).items if item.amount < 1_000]
+    assert pays == [
+        Payout(ALICE.address, 480),
+        Payout(BOB.address, whole - whole // 16, share.id),
+        Payout(ALICE.address, whole // 16, share.id),
+    ]
+    contract = state.task(FIRST).contract
+    assert (contract.escrow, contract.reserved) == (5_000, 4 * 960 - 480 - whole)
+
+
+def test_escrow_pays_only_for_shares_of_its_own_task():
+    alone, other = (rewarded(7, shares, state=sponsored()) for shares in ((), [share_at(7, task=SECOND)]))
+    assert alone.task(FIRST) == other.task(FIRST)
+    assert other.supply().issued == 25 * DBK + 50 * DBK // 6
+
+
+def test_pay_is_no_new_money():
+    assert rewarded(7, state=sponsored()).supply().issued == 25 * DBK
+
+
+# --- when -------------------------------------------------------------------------------------------------------
 
 
 def test_a_reward_waits():
-    state = empty_state()
-    reward_miner(PARAMS, state, 7, ALICE.address, 123)
-    assert state.supply().issued == 25 * DBK
+    state = rewarded(7, fees=123)
     assert state.payouts(10).items == (Payout(ALICE.address, 25 * DBK + 123),)
     for height in (8, 9, 11):
         pay_matured(state, height)
@@ -65,23 +186,15 @@ def test_a_reward_waits():
 
 
 def test_fees_are_not_new_money():
-    state = empty_state()
-    reward_miner(PARAMS, state, 7, ALICE.address, 0)
-    reward_miner(PARAMS, state, 8, BOB.address, 10**9)
+    state = rewarded(7)
+    rewarded(8, fees=10**9, state=state)
     assert state.supply().issued == 50 * DBK
-    assert state.payouts(11).items == (Payout(BOB.address, 25 * DBK + 10**9),)
-
-
-def test_as_much_in_fees_as_is_minted():
-    state = empty_state()
-    reward_miner(PARAMS, state, 7, ALICE.address, 25 * DBK)
-    assert state.payouts(10).items == (Payout(ALICE.address, 50 * DBK),)
+    assert state.payouts(11).items == (Payout(ALICE.address, 25 * DBK + 10**9),)
 
 
 def test_after_the_last_subsidy_fees_remain():
-    state = empty_state()
-    reward_miner(PARAMS, state, 1_000, ALICE.address, 5)
-    reward_miner(PARAMS, state, 1_001, ALICE.address, 0)
+    state = rewarded(1_000, fees=5)
+    rewarded(1_001, state=state)
     assert state.supply().issued == 0
     assert state.payouts(1_003).items == (Payout(ALICE.address, 5),)
     assert state.payouts(1_004).items == ()
@@ -90,6 +203,51 @@ def test_after_the_last_subsidy_fees_remain():
 def test_a_payout_adds_to_what_is_there_and_leaves_the_nonce():
     state = empty_state()
     state.set_account(ALICE.address, Account(70, 9))
-    reward_miner(PARAMS, state, 1, ALICE.address, 0)
+    rewarded(1, state=state)
     pay_matured(state, 4)
     assert state.account(ALICE.address) == Account(70 + 25 * DBK, 9)
+
+
+# --- a share that was false -------------------------------------------------------------------------------------
+
+
+def proof_of(share: Share, height: int, by=CAROL) -> FraudProof:
+    return FraudProof(NETWORK, by.key, 0, 0, share.id, height, 1)
+
+
+def test_a_proof_takes_the_slot_and_the_bonus_and_gives_a_quarter_to_the_prover():
+    false, true = share_at(7), share_at(6)
+    state = rewarded(7, [false, true])
+    before, slots = paid(state, 7), 50 * DBK // 6
+    burn(PARAMS, state, 9, proof_of(false, 7))
+    assert paid(state, 7) == {key: amount for key, amount in before.items() if key[1] != false.id}
+    assert state.payouts(12).items == (Payout(CAROL.address, slots // 4),)
+    assert state.supply().issued == sum(before.values()) - slots + slots // 4
+
+
+def test_a_sponsors_part_of_it_burns_too():
+    share = share_at(7)
+    state = rewarded(7, [share], state=sponsored())
+    burn(PARAMS, state, 8, proof_of(share, 7))
+    assert state.payouts(11).items == (Payout(CAROL.address, (50 * DBK // 6 + 960 // 6) // 4),)
+    assert {item.share for item in state.payouts(10).items} == {None}
+
+
+def test_what_is_paid_burned_or_of_another_height_cannot_burn():
+    share = share_at(7)
+    for height, named in ((10, 7), (11, 7), (8, 6), (8, 8), (9, 8), (7, 7), (8, 2**64 - 1)):
+        state = rewarded(7, [share])
+        before = state.delta()
+        with pytest.raises(NothingToBurn) as caught:
+            burn(PARAMS, state, height, proof_of(share, named))
+        assert (caught.value.share, caught.value.height) == (share.id, named)
+        assert state.delta() == before
+    state = rewarded(7, [share])
+    burn(PARAMS, state, 9, proof_of(share, 7))
+    with pytest.raises(NothingToBurn):
+        burn(PARAMS, state, 9, proof_of(share, 7))
+
+
+def test_a_share_that_nobody_carried_burns_nothing():
+    with pytest.raises(NothingToBurn):
+        burn(PARAMS, rewarded(7, [share_at(7)]), 8, proof_of(share_at(6), 7))

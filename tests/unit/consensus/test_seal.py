@@ -10,7 +10,17 @@ from consensus.errors import RepeatedState, TicketMissed, WrongStateCount
 from consensus.seal import GATE_FAILED, GATE_PASSED, check_states, check_ticket, gate, limit, ticket
 from consensus.task import TaskState
 from deepblock.types import Score
-from tests.unit.consensus.parts import FLOOR, GUESSING, OTHER, SPEC, ancestry, header_on, named, seal_of
+from tests.unit.consensus.parts import (
+    FLOOR,
+    GUESSING,
+    OTHER,
+    PARAMS,
+    SPEC,
+    ancestry,
+    header_on,
+    named,
+    seal_of,
+)
 
 HEADER = header_on(ancestry())
 SEAL = seal_of(HEADER)
@@ -65,21 +75,21 @@ def test_the_ticket_just_below_the_limit_wins_and_the_limit_does_not(monkeypatch
     seal = replace(SEAL, score=Score(loss, 5))
     bound = limit(FLOOR, g, 384)
     monkeypatch.setattr("consensus.seal.ticket", lambda header, seal: bound - 1)
-    check_ticket(SPEC, TaskState(), HEADER, seal)
+    check_ticket(PARAMS, SPEC, TaskState(), HEADER, seal)
     monkeypatch.setattr("consensus.seal.ticket", lambda header, seal: bound)
     with pytest.raises(TicketMissed) as caught:
-        check_ticket(SPEC, TaskState(), HEADER, seal)
+        check_ticket(PARAMS, SPEC, TaskState(), HEADER, seal)
     assert (caught.value.ticket, caught.value.limit) == (bound, bound)
 
 
 def test_real_tickets_are_judged_by_the_difficulty_of_their_header():
     losing = seal_of(HEADER, wins=False)
     with pytest.raises(TicketMissed):
-        check_ticket(SPEC, TaskState(), HEADER, losing)
-    check_ticket(SPEC, TaskState(), HEADER, SEAL)
+        check_ticket(PARAMS, SPEC, TaskState(), HEADER, losing)
+    check_ticket(PARAMS, SPEC, TaskState(), HEADER, SEAL)
     harder = replace(HEADER, difficulty=FLOOR << 20)
     with pytest.raises(TicketMissed):
-        check_ticket(SPEC, TaskState(), harder, SEAL)
+        check_ticket(PARAMS, SPEC, TaskState(), harder, SEAL)
 
 
 @pytest.mark.parametrize(

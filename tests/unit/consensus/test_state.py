@@ -6,10 +6,13 @@ from consensus.state import (
     Delta,
     Payout,
     Payouts,
+    Sessions,
     State,
     Supply,
     account_key,
     payouts_key,
+    sessions_key,
+    spec_key,
     task_key,
 )
 from consensus.task import TaskState
@@ -19,12 +22,23 @@ from tests.unit.consensus.parts import ALICE, BOB, FIRST, SECOND, empty_state, n
 
 
 def test_keys_cannot_meet():
-    keys = {b"s", account_key(ALICE.address), task_key(FIRST), payouts_key(1), payouts_key(256)}
-    assert len(keys) == 5
+    heights = {key(height) for key in (payouts_key, sessions_key) for height in (1, 256)}
+    keys = {b"s", b"o", b"e", account_key(ALICE.address), task_key(FIRST), spec_key(FIRST), *heights}
+    assert len(keys) == 10
+    assert len({key[:1] for key in keys}) == 8  # no key of one sort is one of another
     assert account_key(ALICE.address) == b"a" + ALICE.address
     assert task_key(FIRST) == b"t" + FIRST
     assert payouts_key(258) == b"p" + bytes(6) + b"\x01\x02"
-    assert len({len(key) for key in keys}) == 4  # no key of one sort is one of another
+    assert sessions_key(258) == b"c" + bytes(6) + b"\x01\x02"
+
+
+def test_sessions_that_do_not_matter_any_more_leave_no_key():
+    state = State(lambda key: None)
+    state.set_sessions(7, Sessions((FIRST,)))
+    assert state.sessions(7).headers == (FIRST,)
+    assert state.sessions(8) == Sessions()
+    state.set_sessions(7, Sessions())
+    assert state.delta() == Delta(())
 
 
 def test_what_is_not_there_has_a_value():
@@ -105,5 +119,5 @@ def test_payouts_that_were_paid_leave_no_key():
 
 def test_a_delta_can_be_stored():
     delta = empty_state().delta()
-    assert {change.key for change in delta.changes} == {task_key(FIRST), task_key(SECOND)}
+    assert {change.key for change in delta.changes} == {b"e", task_key(FIRST), task_key(SECOND)}
     assert decode(Delta, encode(delta)) == delta

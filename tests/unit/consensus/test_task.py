@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from consensus.seal import GATE_PASSED, gate
-from consensus.task import TaskState, after_block, bar, may_fall_back, scheduled, specs
+from consensus.task import TaskState, after_block, bar, base_task, may_fall_back, specs
 from deepblock.spec import ln_micro
 from deepblock.types import Result, Score
 from tests.unit.consensus.parts import FIRST, GUESSING, OTHER, PARAMS, SECOND, SPEC, named
@@ -22,19 +22,21 @@ def test_tasks_are_known_by_their_cid():
     assert specs(PARAMS) == {FIRST: SPEC, SECOND: OTHER}
 
 
-def test_base_tasks_take_turns_an_epoch_each():
-    turns = [scheduled(PARAMS, height) for height in range(1, 13)]
-    assert turns == [FIRST] * 3 + [SECOND] * 4 + [FIRST] * 4 + [SECOND]
+def test_base_tasks_take_turns_two_epochs_each():
+    assert [base_task(PARAMS, epoch) for epoch in range(7)] == [
+        FIRST,
+        FIRST,
+        SECOND,
+        SECOND,
+        FIRST,
+        FIRST,
+        SECOND,
+    ]
 
 
-def test_a_lone_base_task_is_always_scheduled():
+def test_a_lone_base_task_has_every_turn():
     params = replace(PARAMS, base_tasks=(SPEC,))
-    assert {scheduled(params, height) for height in (1, 3, 4, 10**9, 2**64 - 1)} == {FIRST}
-
-
-def test_heights_that_somebody_made_up_are_not_remembered():
-    """A stateless check asks for the task of any height that a peer writes into a header."""
-    assert not hasattr(scheduled, "cache_info")
+    assert {base_task(params, epoch) for epoch in (0, 1, 2, 10**9, 2**60)} == {FIRST}
 
 
 @pytest.mark.parametrize(("pause", "allowed"), [(79, False), (80, True), (81, True), (-5, False)])

@@ -5,9 +5,11 @@ from dataclasses import fields, replace
 import pytest
 
 from consensus.header import check_header
-from consensus.template import candidate, genesis
+from consensus.task import Schedule
+from consensus.template import candidate, genesis, genesis_state
 from deepblock.codec import cid_of
-from deepblock.types import Body, Hash32
+from deepblock.primitives import Hash32
+from deepblock.types import Body
 from node.config import load_params
 from tests.unit.consensus.parts import FIRST, FLOOR, NETWORK, NOBODY, PARAMS, SECOND, ancestry, empty_state
 
@@ -29,7 +31,7 @@ def test_the_network_of_these_parameters():
     assert str(NETWORK) == PINNED
 
 
-PINNED = "bafyreif2exdwxxh7bnyevy75njylhgg33niksgzrmdc4rcphkehknv3zoa"
+PINNED = "bafyreib7alrlxpydjckv3vjkyvdmpkln3qt6aosq5pwdcwxrvdxr53leqm"
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(PARAMS)])
@@ -47,8 +49,13 @@ def test_the_shipped_networks_differ():
 
 def test_the_first_state_knows_the_tasks():
     state = empty_state()
-    assert len(state.delta().changes) == 2
+    assert len(state.delta().changes) == 3
     assert state.task(FIRST).model is None
+    assert state.schedule() == Schedule(FIRST, FIRST)
+    assert state.open_tasks().items == ()
+    short = replace(PARAMS, epoch=1)
+    genesis_state(short, state)
+    assert state.schedule() == Schedule(FIRST, SECOND), "the first block is in epoch 1"
     assert state.supply().issued == 0
 
 
@@ -58,8 +65,8 @@ def test_a_candidate_is_a_header_that_the_rules_take(height, late):
     stamps = (1_000_090, 1_000_080, 1_000_075, 1_000_050, 1_000_045)
     below = replace(ancestry(height, stamps, 5 * FLOOR), state_root=Hash32(b"x" * 32))
     now = stamps[0] + late
-    header = candidate(PARAMS, NETWORK, below, Body().cid, NOBODY, 7, now)
-    check_header(PARAMS, NETWORK, header, below, max(now, 1_000_076))
+    header = candidate(PARAMS, NETWORK, below, Body().cid, NOBODY, 7, now, SECOND)
+    check_header(PARAMS, NETWORK, header, below, SECOND, max(now, 1_000_076))
     assert header.timestamp == max(now, 1_000_076)
     assert (header.body, header.miner, header.nonce) == (Body().cid, NOBODY, 7)
-    assert header.task == (SECOND if height in (3, 6) else FIRST)
+    assert header.task == SECOND

@@ -6,9 +6,12 @@ import pytest
 
 from consensus.errors import (
     CannotPay,
+    FalseShare,
+    NothingToBurn,
     RepeatedState,
-    TaskNotScheduled,
+    TaskUnknown,
     TicketMissed,
+    WorseResult,
     WrongBody,
     WrongDifficulty,
     WrongHeight,
@@ -20,9 +23,12 @@ from consensus.errors import (
 )
 from consensus.seal import GATE_FAILED, GATE_PASSED, limit
 from consensus.state import Payout, Payouts
-from consensus.task import TaskState
+from consensus.task import TaskState, specs
 from consensus.transition import apply_block, check_block, check_chained
-from deepblock.types import DBK, Account, Block, Body, Result, Score
+from deepblock.primitives import DBK
+from deepblock.transactions import FraudProof
+from deepblock.types import Account, Block, Body, Result, Score
+from tests.unit.consensus.line import Line
 from tests.unit.consensus.parts import (
     ALICE,
     BOB,
@@ -38,6 +44,7 @@ from tests.unit.consensus.parts import (
     empty_state,
     header_on,
     named,
+    no_past,
     seal_of,
     transfer,
 )
@@ -55,6 +62,10 @@ def block_on(below=BELOW, loss=GUESSING, task=None, wins=True, body=Body(), **ch
 BLOCK = block_on()
 
 
+def by_itself(block: Block):
+    check_block(PARAMS, NETWORK, block, specs(PARAMS).get)
+
+
 def chained(block: Block, below=BELOW, state=None, now=NOW):
     check_chained(PARAMS, NETWORK, block, below, state or empty_state(), now)
 
@@ -63,7 +74,7 @@ def chained(block: Block, below=BELOW, state=None, now=NOW):
 
 
 def test_an_honest_block_passes():
-    check_block(PARAMS, NETWORK, BLOCK)
+    by_itself(BLOCK)
     chained(BLOCK)
 
 
@@ -74,12 +85,12 @@ def test_an_honest_block_passes():
         ({"network": named("n")}, WrongNetwork),
         ({"difficulty": FLOOR - 1}, WrongDifficulty),
         ({"difficulty": 0}, WrongDifficulty),
-        ({"task": named("t")}, TaskNotScheduled),
+        ({"task": named("t")}, TaskUnknown),
     ],
 )
 def test_what_a_header_shows_by_itself(change, error):
     with pytest.raises(error):
-        check_block(PARAMS, NETWORK, replace(BLOCK, header=replace(BLOCK.header, **change)))
+        by_itself(replace(BLOCK, header=replace(BLOCK.header, **change)))
 
 
 def test_what_a_seal_shows_by_itself():
@@ -90,17 +101,17 @@ def test_what_a_seal_shows_by_itself():
         (seal_of(BLOCK.header, wins=False), TicketMissed),
     ):
         with pytest.raises(error):
-            check_block(PARAMS, NETWORK, replace(BLOCK, seal=seal))
+            by_itself(replace(BLOCK, seal=seal))
 
 
 def test_another_task_has_its_own_segments_and_cost(monkeypatch):
-    other = block_on(replace(BELOW, height=4), task=TaskState())
+    other = block_on(replace(BELOW, height=8), task=TaskState())
     assert other.header.task == SECOND
     assert len(other.seal.states) == 3
-    check_block(PARAMS, NETWORK, other)
-    monkeypatch.setattr("consensus.transition.ticket", lambda header, seal: limit(FLOOR, 16, 288))
+    by_itself(other)
+    monkeypatch.setattr("consensus.seal.ticket", lambda header, seal: limit(FLOOR, 16, 288))
     with pytest.raises(TicketMissed):
-        check_block(PARAMS, NETWORK, other)
+        by_itself(other)
 
 
 @pytest.mark.parametrize("loss", [GUESSING, GUESSING + 1])
@@ -108,11 +119,11 @@ def test_by_itself_a_ticket_is_given_the_benefit_of_the_gate(monkeypatch, loss):
     """Whether it passed the gate depends on the chain; who relays does not know the chain."""
     block = replace(BLOCK, seal=replace(BLOCK.seal, score=Score(loss, 5)))
     bound = limit(FLOOR, GATE_PASSED, 384)
-    monkeypatch.setattr("consensus.transition.ticket", lambda header, seal: bound - 1)
-    check_block(PARAMS, NETWORK, block)
-    monkeypatch.setattr("consensus.transition.ticket", lambda header, seal: bound)
+    monkeypatch.setattr("consensus.seal.ticket", lambda header, seal: bound - 1)
+    by_itself(block)
+    monkeypatch.setattr("consensus.seal.ticket", lambda header, seal: bound)
     with pytest.raises(TicketMissed):
-        check_block(PARAMS, NETWORK, block)
+        by_itself(block)
 
 
 # --- on its chain -----------------------------------------------------------------------------------------------
@@ -137,10 +148,10 @@ def test_the_result_is_that_of_the_chain():
     before = Result(named("before"), Score(GUESSING - 1, 5))
     state.set_task(FIRST, TaskState(before.model, before.score, 1, 1))
     chained(replace(BLOCK, result=before), state=state)
-    with pytest.raises(WrongResult):
+    with pytest.raises(WorseResult):
         chained(BLOCK, state=state)
     with pytest.raises(WrongResult):
-        chained(replace(BLOCK, result=before))
+        apply_block(PARAMS, empty_state(), replace(BLOCK, result=before), Body(), no_past)
 
 
 def test_another_tasks_state_does_not_matter():
@@ -154,7 +165,7 @@ def test_another_tasks_state_does_not_matter():
 
 def test_an_empty_block_rewards_its_miner_and_trains_its_task():
     state = empty_state()
-    apply_block(PARAMS, state, BLOCK, Body())
+    apply_block(PARAMS, state, BLOCK, Body(), no_past)
     assert state.supply().issued == 25 * DBK
     assert state.payouts(4).items == (Payout(NOBODY, 25 * DBK),)
     assert state.account(NOBODY).balance == 0
@@ -164,15 +175,15 @@ def test_an_empty_block_rewards_its_miner_and_trains_its_task():
     assert state.task(SECOND) == TaskState()
 
 
-@pytest.mark.parametrize(("loss", "step"), [(GUESSING, -1), (GUESSING + 1, 16)])
+@pytest.mark.parametrize(("loss", "step"), [(GUESSING + 100, -1), (GUESSING + 101, 16)])
 def test_the_offset_follows_the_blocks_own_session(loss, step):
-    """Its own: not the model that the block names, which may be the old one."""
+    """Its own: not the model that the block names, which here is the old one."""
     state = empty_state()
     before = Result(named("before"), Score(GUESSING, 5))
-    state.set_task(FIRST, TaskState(before.model, before.score, 0, 1))
+    state.set_task(FIRST, TaskState(before.model, before.score, 100, 1))
     block = block_on(loss=loss, task=state.task(FIRST))
-    apply_block(PARAMS, state, replace(block, result=before), Body())
-    assert state.task(FIRST) == TaskState(before.model, before.score, step * (GUESSING // 1024), 2)
+    apply_block(PARAMS, state, replace(block, result=before), Body(), no_past)
+    assert state.task(FIRST) == TaskState(before.model, before.score, 100 + step * (GUESSING // 1024), 2)
 
 
 def rich_state(*wallets):
@@ -191,7 +202,7 @@ def test_transactions_are_applied_in_order_and_their_fees_are_the_miners():
         )
     )
     state = rich_state(ALICE)
-    apply_block(PARAMS, state, block_on(body=body), body)
+    apply_block(PARAMS, state, block_on(body=body), body, no_past)
     assert state.account(ALICE.address) == Account(100_000 - 60_000 - 10_004, 2)
     assert state.account(BOB.address) == Account(1, 1)
     assert state.account(CAROL.address) == Account(30_000, 0)
@@ -203,22 +214,22 @@ def test_one_transaction_that_cannot_be_applied_refuses_the_block():
     for transactions, error in (((two, one), WrongNonce), ((two,), WrongNonce)):
         body = Body(transactions)
         with pytest.raises(error):
-            apply_block(PARAMS, rich_state(ALICE), block_on(body=body), body)
+            apply_block(PARAMS, rich_state(ALICE), block_on(body=body), body, no_past)
     body = Body((transfer(BOB, ALICE.address, 1),))
     with pytest.raises(CannotPay):
-        apply_block(PARAMS, rich_state(ALICE), block_on(body=body), body)
+        apply_block(PARAMS, rich_state(ALICE), block_on(body=body), body, no_past)
 
 
 def test_the_body_is_the_headers():
     with pytest.raises(WrongBody):
-        apply_block(PARAMS, rich_state(ALICE), BLOCK, Body((transfer(ALICE, BOB.address, 1),)))
+        apply_block(PARAMS, rich_state(ALICE), BLOCK, Body((transfer(ALICE, BOB.address, 1),)), no_past)
 
 
 def test_a_reward_can_be_spent_in_the_very_block_in_which_it_matures():
     state = empty_state()
     state.set_payouts(1, Payouts((Payout(ALICE.address, 10_001),)))
     body = Body((transfer(ALICE, BOB.address, 1),))
-    apply_block(PARAMS, state, block_on(body=body), body)
+    apply_block(PARAMS, state, block_on(body=body), body, no_past)
     assert state.account(BOB.address).balance == 1
     assert state.payouts(1).items == ()
 
@@ -228,4 +239,48 @@ def test_and_not_in_the_block_before():
     state.set_payouts(2, Payouts((Payout(ALICE.address, 10_001),)))
     body = Body((transfer(ALICE, BOB.address, 1),))
     with pytest.raises(CannotPay):
-        apply_block(PARAMS, state, block_on(body=body), body)
+        apply_block(PARAMS, state, block_on(body=body), body, no_past)
+
+
+# --- shares -----------------------------------------------------------------------------------------------------
+
+
+def test_a_block_that_carries_shares():
+    """The shares are checked, counted and paid; a better model than the own average may follow from them."""
+    line = Line()
+    shares = (line.share(miner=BOB.address), line.share(miner=CAROL.address))
+    body = Body((), shares)
+    block = line.block(body)
+    ensemble = replace(block, result=Result(named("ensemble"), Score(GUESSING - 1, 6)))
+    line.take(ensemble, body)
+    state = line.state()
+    assert state.sessions(1).headers == tuple(item.header.cid for item in (block, *shares))
+    assert {item.address for item in state.payouts(4).items} == {NOBODY, BOB.address, CAROL.address}
+    assert state.task(FIRST).model == named("ensemble")
+    assert state.supply().issued == 25 * DBK + 2 * (50 * DBK // 6)
+
+
+def test_a_share_that_is_not_in_order_refuses_the_block():
+    line = Line()
+    share = line.share()
+    body = Body((), (replace(share, seal=replace(share.seal, states=share.seal.states[1:])),))
+    with pytest.raises(FalseShare, match="3 states"):
+        line.check(line.block(body), body)
+
+
+def test_a_proven_fraud_leads_from_the_payout_to_the_prover():
+    line = Line(begin=lambda state: state.set_account(ALICE.address, Account(10**6, 0)))
+    share = line.share(miner=BOB.address)
+    line.grow(Body((), (share,)))
+    proof = FraudProof(line.network, ALICE.key, 0, 10_000, share.id, 1, 3)
+    line.grow(Body((ALICE.sign(proof),)))
+    slot = 50 * DBK // 6
+    assert line.state().supply().issued == 2 * 25 * DBK + slot // 4
+    for _ in range(3):
+        line.grow()
+    assert line.state().account(BOB.address).balance == 0
+    assert line.state().account(ALICE.address) == Account(10**6 - 10_000 + slot // 4, 1)
+    late = FraudProof(line.network, ALICE.key, 1, 10_000, share.id, 1, 3)
+    body = Body((ALICE.sign(late),))
+    with pytest.raises(NothingToBurn):
+        line.check(line.block(body), body)

@@ -20,9 +20,11 @@ from deepblock.commands.context import DEFAULT_DIR, Context
 from deepblock.commands.wallet import sign
 from deepblock.data import FashionMnist
 from deepblock.keys import Wallet
+from deepblock.primitives import DBK
 from deepblock.training.session import run_session
 from deepblock.training.state import Work
-from deepblock.types import DBK, Block, Body, Result, Seal
+from deepblock.transactions import Transfer
+from deepblock.types import Block, Body, Result, Seal
 from deepblock.unixfs import file_cid
 from node import config
 from tests.rpc_parts import HELDOUT, PARAMS, TRAIN, Parts, named, serving
@@ -144,7 +146,12 @@ def test_who_stops_waiting_knows_that_the_money_is_sent(parts, run, capsys, monk
     assert (status, out) == (130, "")
     assert err == f"already sent; follow it with `deepblock tx {transaction.id}`\n"
     status, out, _ = run("tx", transaction.id)
-    assert status == 0 and "waits for a block" in out and "1 DBK, fee 0.0000" in out
+    assert (
+        status == 0
+        and "waits for a block" in out
+        and "fee          0.0000" in out
+        and "amount       1 DBK" in out
+    )
     parts.grow([transaction])
     assert "in block 4, 1 confirmation" in run("tx", transaction.id)[1]
     assert json.loads(run("tx", transaction.id, "--json")[1])["height"] == 4
@@ -166,7 +173,7 @@ def test_a_fee_that_must_be_a_slip_is_refused_unless_it_is_meant(parts, run):
 def test_the_fee_covers_its_own_bytes(tmp_path, rate):
     parts = Parts(tmp_path, replace(PARAMS, fee_per_byte=rate))
     with serving(parts.services) as url:
-        transaction = sign(Client(url), parts.wallet, BOB, 2**33)
+        transaction = sign(Client(url), parts.wallet, Transfer, to=BOB, amount=2**33)
     assert transaction.payload.fee >= rate * transaction.size
     assert transaction.payload.fee - rate * transaction.size <= 8 * rate
 

@@ -24,7 +24,7 @@ from deepblock.client import (
 )
 from deepblock.codec import cid_of
 from deepblock.keys import Wallet
-from deepblock.types import DBK
+from deepblock.primitives import DBK
 from node.peers import Row
 from tests.rpc_parts import DIGITS, Parts, named, serving
 
@@ -43,7 +43,7 @@ def client(parts):
 
 
 def test_every_answer_comes_back_as_what_the_node_gave(parts, client):
-    from node.rpc import methods
+    from node.rpc import methods, tasks
 
     blocks = [parts.grow() for _ in range(4)]
     parts.rows = [Row("12D3KooWA", "/ip4/10.0.0.1/tcp/1", "out", 5.0, 0.0, None, None)]
@@ -55,10 +55,10 @@ def test_every_answer_comes_back_as_what_the_node_gave(parts, client):
     assert client.chain_get_block(blocks[1].id).block == blocks[1]
     assert client.chain_get_headers(1, 3) == methods.chain_get_headers(node, 1, 3)
     assert client.state_get_account(address) == methods.state_get_account(node, address)
-    assert client.task_list() == methods.task_list(node)
-    assert client.task_get(cid_of(DIGITS)) == methods.task_get(node, cid_of(DIGITS))
+    assert client.task_list() == tasks.task_list(node)
+    assert client.task_get(cid_of(DIGITS)) == tasks.task_get(node, cid_of(DIGITS))
     assert client.task_get(cid_of(DIGITS)).spec == DIGITS
-    assert client.model_get(last=3) == methods.model_get(node, last=3)
+    assert client.model_get(last=3) == tasks.model_get(node, last=3)
     assert client.miner_status() == methods.miner_status(node)
     assert client.discover()["openrpc"].startswith("1.3")
     assert client.call("chain_getHeaders", 0, 1)[0]["id"] == str(parts.chain.network)

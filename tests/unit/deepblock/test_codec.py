@@ -10,14 +10,15 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from consensus.task import TaskState
-from deepblock import types
+from deepblock import transactions, types
 from deepblock.cid import Cid, cid_of_block
 from deepblock.codec import I64, MAX_SIZE, U8, U16, U32, U64, U128, Malformed, cid_of, decode, encode
+from deepblock.primitives import Hash32, Motes
 from deepblock.spec import TaskSpec
-from deepblock.types import Hash32, Motes, Score, Seal
+from deepblock.types import Score, Seal
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "codec.json").read_text())["structures"]
-CLASSES = {**vars(types), "TaskSpec": TaskSpec, "TaskState": TaskState}
+CLASSES = {**vars(transactions), **vars(types), "TaskSpec": TaskSpec, "TaskState": TaskState}
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["type"])

@@ -11,7 +11,8 @@ import pytest
 
 from deepblock.cid import cid_of_block
 from deepblock.keys import Wallet, WalletError, verify
-from deepblock.types import Address, Transfer, signing_bytes
+from deepblock.primitives import Address
+from deepblock.transactions import Transfer, signing_bytes
 
 CASES = json.loads((Path(__file__).parents[2] / "vectors" / "ed25519.json").read_text())["cases"]
 NETWORK = cid_of_block(b"network")

@@ -13,7 +13,7 @@ from deepblock.exact import convolution, product
 from deepblock.exact.elementwise import sgd_
 from deepblock.exact.loss import cross_entropy, cross_entropy_gradient
 from deepblock.exact.ways import for_matrices
-from deepblock.spec import (
+from deepblock.spec import (, placed, trained_count
     Conv2d,
     GlobalAvgPool,
     Layer,
@@ -106,10 +106,10 @@ def test_a_step_on_a_device_asks_it_for_no_number(name, bits, monkeypatch):
             module, "for_matrices", lambda bits, device: for_matrices(bits, torch.device("cuda"))
         )
     spec, device = replace(session.load(name)[0].spec, bits=bits), torch.device("meta")
-    inputs = torch.empty(spec.batch, *spec.input_shape, device=device)
+    inputs = torch.empty(spec.batch, *placed(spec)[spec.frozen].before, device=device)
     labels = torch.empty(spec.batch, *label_shape(spec), dtype=torch.int64, device=device)
     with torch.inference_mode():
-        network = Network(spec, device)
+        network = Network(spec, torch.empty(trained_count(spec), device=device))
         logits, tape = network.forward(inputs, per_example=False)
         network.backward(cross_entropy_gradient(logits, labels), tape)
         sgd_(network.weights, torch.zeros_like(network.weights), network.gradient, 0.1, 0.9, 0.001)

@@ -6,6 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from deepblock.cid import RAW, cid_of_block
 from deepblock.codec import Malformed, decode, encode
+from deepblock.primitives import Hash32
 from deepblock.spec import (
     GELU,
     RATE_ONE,
@@ -24,9 +25,12 @@ from deepblock.spec import (
     ReLU,
     Residual,
     SpecError,
+    Start,
     TaskSpec,
     check_bounds,
+    data_files,
     forward_macs,
+    frozen_macs,
     heldout_labels,
     label_shape,
     ln_micro,
@@ -35,9 +39,11 @@ from deepblock.spec import (
     placed,
     segment_macs,
     session_macs,
+    started_parameters,
     step_bytes,
+    trained_count,
+    trained_parameters,
 )
-from deepblock.types import Hash32
 
 CNN = TaskSpec(
     name="fashion",
@@ -137,6 +143,7 @@ def test_one_encoding_and_readable_json():
         ({"batch": 60_000}, "more than float64 holds"),
         ({"batch": 60_000, "bits": 12}, "the numbers a batch has to keep"),
         ({"name": ""}, "name's length"),
+        ({"layers": (LayerNorm(),), "input_shape": (10,)}, "training multiplies nothing"),
     ],
 )
 def test_bounds(change, complaint):
@@ -350,3 +357,64 @@ def test_bounds_of_blocks(spec, complaint):
 def test_ln_micro():
     assert [ln_micro(n) for n in (1, 2, 10)] == [0, 693147, 2302585]
     assert all(ln_micro(n) == round(1e6 * math.log(n)) for n in range(1, 257))
+
+
+# --- start weights and frozen layers --------------------------------------------------------------------
+
+
+def started(layers, frozen):
+    return replace(CNN, n_heldout=1_000, start=Start(cid_of_block(b"weights", RAW), layers, frozen))
+
+
+def test_what_a_started_task_trains():
+    assert data_files(CNN) == (CNN.train, CNN.heldout)
+    assert (CNN.frozen, started_parameters(CNN), trained_parameters(CNN)) == (0, {}, parameters(CNN))
+    spec = started(layers=7, frozen=3)
+    assert data_files(spec) == (CNN.train, CNN.heldout, spec.start.weights)
+    assert parameters(spec) == parameters(CNN)
+    assert started_parameters(spec).keys() == {"0.weight", "0.bias", "3.weight", "3.bias"}
+    assert trained_parameters(spec).keys() == {"3.weight", "3.bias", "7.weight", "7.bias"}
+    assert (parameter_count(spec), trained_count(spec)) == (parameter_count(CNN), 4640 + 15690)
+    assert step_bytes(CNN) - step_bytes(spec) == 160 * 24
+    check_bounds(spec, min_train=4096)
+    adapter = TypeAdapter(TaskSpec)
+    assert adapter.validate_json(adapter.dump_json(spec)) == spec
+    assert decode(TaskSpec, encode(spec)) == spec
+
+
+def test_frozen_layers_are_not_in_the_cost():
+    first, second, last = 9 * 16 * 28 * 28, 144 * 32 * 14 * 14, 15680
+    for spec, frozen, macs in (
+        (started(7, 0), 0, 2 * first + 3 * second + 3 * last),
+        (started(7, 3), first, 2 * second + 3 * last),
+        (started(7, 7), first + second, 2 * last),
+    ):
+        assert forward_macs(spec) == first + second + last
+        assert frozen_macs(spec) == frozen
+        assert session_macs(spec) == 32 * 16 * 64 * macs
+
+
+@pytest.mark.parametrize(
+    ("layers", "frozen", "complaint"),
+    [
+        (0, 0, "the number of layers that have start weights is 0, not between 1 and 8"),
+        (9, 0, "the number of layers that have start weights is 9"),
+        (3, 4, "the number of frozen layers is 4, not between 0 and 3"),
+        (8, 8, "no layer has weights to train, with 8 of 8 frozen"),
+        # Who keeps what frozen layers give checks for less than a tenth; who computes it each time does not.
+        (
+            7,
+            7,
+            "checking costs 4167794176 MACs .* of a session's 34321989632; 762 examples could be held out",
+        ),
+    ],
+)
+def test_starts_that_cannot_be(layers, frozen, complaint):
+    with pytest.raises(SpecError, match=complaint):
+        check_bounds(started(layers, frozen), min_train=4096)
+
+
+def test_start_weights_for_layers_without_weights():
+    layers = (ReLU(), *CNN.layers)
+    with pytest.raises(SpecError, match="none of the first 1 layers has weights to start from"):
+        check_bounds(replace(started(1, 0), layers=layers), min_train=4096)

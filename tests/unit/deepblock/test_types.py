@@ -9,23 +9,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from deepblock import bech32m
 from deepblock.cid import cid_of_block
-from deepblock.codec import cid_of, encode
-from deepblock.types import (
-    Address,
-    Block,
-    Body,
-    Hash32,
-    Header,
-    PublicKey,
-    Result,
-    Score,
-    Seal,
-    Share,
-    Signature,
+from deepblock.codec import cid_of, decode, encode
+from deepblock.primitives import Address, Hash32, PublicKey, Signature
+from deepblock.transactions import (
+    CloseTask,
+    FraudProof,
+    FundTask,
+    OpenTask,
     Transaction,
     Transfer,
     signing_bytes,
 )
+from deepblock.types import Block, Body, Header, Result, Score, Seal, Share
+from tests.unit.consensus.parts import SPEC
 
 LINK, OTHER_LINK = cid_of_block(b"x"), cid_of_block(b"y")
 HEADER = Header(1, LINK, 2, LINK, Hash32(b"s" * 32), 3, 4, LINK, LINK, Address(b"m" * 20), 5)
@@ -72,6 +68,7 @@ def test_ids_are_cids_of_the_encoding():
     assert BLOCK.id == cid_of(BLOCK)
     assert HEADER.cid == cid_of(HEADER)
     assert body.cid == cid_of(body) != Body().cid
+    assert body.shares[0].id == cid_of(body.shares[0])
     assert transaction.id == cid_of(transaction)
     assert transaction.size == len(encode(transaction))
     assert BLOCK.height == 2
@@ -119,3 +116,31 @@ def test_a_block_goes_through_json():
     assert adapter.validate_json(json.dumps(shown)).id == BLOCK.id
     with pytest.raises(ValidationError):
         adapter.validate_json(json.dumps({**shown, "seal": {**shown["seal"], "average": "b"}}))
+
+
+PAYLOADS = (
+    TRANSFER,
+    OpenTask(LINK, TRANSFER.sender, 0, 1, SPEC, 2, 3, None),
+    OpenTask(LINK, TRANSFER.sender, 0, 1, SPEC, 2, 3, 2**63),
+    FundTask(LINK, TRANSFER.sender, 0, 1, LINK, 2),
+    CloseTask(LINK, TRANSFER.sender, 0, 1, LINK),
+    FraudProof(LINK, TRANSFER.sender, 0, 1, LINK, 2, 3),
+)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=lambda payload: payload.kind)
+def test_every_transaction_goes_through_json_and_through_bytes(payload):
+    transaction = Transaction(payload, Signature(bytes(64)))
+    adapter = TypeAdapter(Transaction)
+    shown = json.loads(adapter.dump_json(transaction))
+    assert shown["payload"]["kind"] == payload.kind
+    assert adapter.validate_json(json.dumps(shown)) == transaction
+    assert decode(Transaction, encode(transaction)) == transaction
+
+
+def test_a_payload_is_of_one_of_the_kinds():
+    adapter = TypeAdapter(Transaction)
+    shown = json.loads(adapter.dump_json(Transaction(TRANSFER, Signature(bytes(64)))))
+    for kind in ({"kind": "gift"}, {"kind": "fund_task"}):
+        with pytest.raises(ValidationError):
+            adapter.validate_json(json.dumps({**shown, "payload": {**shown["payload"], **kind}}))

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 
 from consensus.fork_choice import Switch
-from consensus.state import Delta
+from consensus.state import Delta, Sessions
 from consensus.state_tree import EMPTY, update
 from consensus.template import genesis
 from consensus.transition import apply_block
 from deepblock.codec import encode
-from deepblock.types import DBK, Body
+from deepblock.primitives import DBK
+from deepblock.types import Body, Share
 from node.chain import Chain
 from node.errors import StartError
 from node.storage import schema
@@ -57,7 +58,7 @@ def test_a_commit_stores_the_block_and_moves_the_head(opened):
     chain, database = opened
     block, body = block_on(chain)
     state = chain.state()
-    apply_block(PARAMS, state, block, body)
+    apply_block(PARAMS, state, block, body, chain.past(block.header.parent))
     assert chain.commit(block, body, state.delta()) == Switch((), (block.id,))
     assert chain.head.id == chain.id_at(1) == block.id
     assert chain.head.weight == block.header.difficulty
@@ -76,7 +77,7 @@ def test_an_equal_block_that_comes_second_is_kept_and_does_not_win(chain):
     first = extend(chain)
     block, body = block_on(chain, NETWORK, nonce=1)
     state = chain.state(NETWORK)
-    apply_block(PARAMS, state, block, body)
+    apply_block(PARAMS, state, block, body, chain.past(block.header.parent))
     assert chain.commit(block, body, state.delta()) is None
     assert chain.head.id == chain.id_at(1) == first.id
     assert chain.node(block.id) is not None
@@ -107,7 +108,7 @@ def test_a_reorganisation_undoes_and_applies(opened):
 
     block, body = block_on(chain, new[-1].id, seconds=1)
     state = chain.state(new[-1].id)
-    apply_block(PARAMS, state, block, body)
+    apply_block(PARAMS, state, block, body, chain.past(block.header.parent))
     switch = chain.commit(block, body, state.delta())
     assert switch == Switch((old[2].id, old[1].id, old[0].id), (new[0].id, new[1].id, block.id)), (
         "three lighter blocks give way to three heavier ones"
@@ -201,7 +202,7 @@ def test_a_write_that_fails_changes_nothing(opened, monkeypatch):
     before = contents(database), chain.head, dict(chain.tree.nodes)
     block, body = block_on(chain)
     state = chain.state()
-    apply_block(PARAMS, state, block, body)
+    apply_block(PARAMS, state, block, body, chain.past(block.header.parent))
     write = database.write
     monkeypatch.setattr(
         database, "write", lambda batch, sync=True: (_ for _ in ()).throw(OSError("disk full"))
@@ -295,3 +296,87 @@ def test_every_state_on_every_branch_can_be_looked_at_without_touching_it(opened
         assert state.supply().issued == 25 * DBK * block.height
         state.set_account(BOB.address, state.account(BOB.address))
     assert contents(database) == before
+
+
+# --- what shares stand on ---------------------------------------------------------------------------------------
+
+
+def test_shares_stand_on_the_last_blocks_of_their_carriers_chain(chain):
+    blocks = [extend(chain) for _ in range(4)]
+    side = extend(chain, blocks[1].id, nonce=9)
+    past = chain.past(blocks[3].id)
+    assert [past(block.id) is not None for block in (*blocks, side)] == [False, True, True, True, False]
+    below = past(blocks[1].id)
+    assert below and below.ancestry == chain.ancestry(blocks[1].id)
+    assert below.state.task(FIRST).blocks == 2
+    assert chain.past(side.id)(side.id) and chain.past(side.id)(blocks[0].id)
+    assert chain.past(blocks[0].id)(NETWORK)
+
+
+def test_a_block_with_shares_is_undone_like_any_other(opened):
+    chain, database = opened
+    extend(chain)
+    before = dict(database.items(schema.STATE))
+    fork = chain.head.id
+    orphan = extend(chain, loss=999_999)
+    lighter = extend(chain, fork, nonce=7)
+    share = Share(lighter.header, lighter.seal)
+    carrier, body = block_on(chain, orphan.id, shares=(share,))
+    state = chain.state()
+    apply_block(PARAMS, state, carrier, body, chain.past(orphan.id))
+    assert len(state.sessions(3).headers) == 2
+    chain.commit(carrier, body, state.delta())
+    for _ in range(2):
+        lighter = extend(chain, lighter.id, seconds=1)
+    assert chain.head.id == lighter.id
+    assert {key: chain.state(fork).get(key) for key in before} == before
+    assert chain.state(fork).sessions(3) == Sessions()
+
+
+def test_a_false_block_goes_with_all_that_stand_on_it(opened, tmp_path):
+    chain, database = opened
+    first = extend(chain)
+    before = contents(database)
+    state = dict(database.items(schema.STATE))
+    false = extend(chain, first.id, nonce=1)
+    above = extend(chain, false.id)
+    switch = chain.invalidate(false.id, "segment 3 is forged")
+    assert switch == Switch((above.id, false.id), ())
+    assert chain.head.id == first.id
+    assert dict(database.items(schema.STATE)) == state
+    assert root_of(database) == chain.head.state_root
+    assert chain.node(false.id) is chain.node(above.id) is None
+    assert chain.rejection(false.id) == "segment 3 is forged"
+    assert str(false.id) in chain.rejection(above.id)
+    assert chain.block(above.id) == above, "it can still be looked at"
+    assert chain.locator() == (first.id, NETWORK)
+    assert before.items() <= contents(database).items(), "what was there before is as it was"
+    again = Chain(database, PARAMS)
+    assert (again.head, again.tree.nodes) == (chain.head, chain.tree.nodes)
+
+
+def test_the_heaviest_of_the_others_is_the_head_then(chain):
+    root = extend(chain)
+    false = [extend(chain, root.id, nonce=1)]
+    for _ in range(3):
+        false.append(extend(chain, false[-1].id))
+    short = extend(chain, root.id, nonce=2)
+    longer = [extend(chain, root.id, nonce=3)]
+    longer.append(extend(chain, longer[-1].id))
+    assert chain.head.id == false[-1].id
+    switch = chain.invalidate(false[1].id, "no")
+    assert chain.head.id in (false[0].id, longer[-1].id)
+    assert chain.head.id == longer[-1].id
+    assert switch == Switch(tuple(block.id for block in reversed(false)), tuple(block.id for block in longer))
+    assert chain.id_at(3) == longer[-1].id
+    assert chain.id_at(4) is None
+    assert chain.node(short.id)
+
+
+def test_a_false_block_beside_the_chain_moves_no_head(chain):
+    root = extend(chain)
+    main = extend(chain, root.id)
+    side = extend(chain, root.id, nonce=1)
+    assert chain.invalidate(side.id, "no") is None
+    assert chain.head.id == main.id
+    assert chain.node(side.id) is None

@@ -7,8 +7,9 @@ import pytest
 
 from deepblock.cid import cid_of_block
 from deepblock.codec import MAX_SIZE, Malformed, decode
+from deepblock.primitives import Hash32
 from deepblock.spec import Flatten, Linear, TaskSpec
-from deepblock.types import Hash32, Score, Seal
+from deepblock.types import Score, Seal
 from node.jobs import messages
 from node.jobs.messages import HEAD, Order, Report, frame, length
 

@@ -9,7 +9,7 @@ import pytest
 from deepblock import api
 from deepblock.codec import cid_of
 from deepblock.keys import Wallet
-from deepblock.types import DBK
+from deepblock.primitives import DBK
 from node.peers import Row
 from node.rpc import dispatch, methods
 from node.rpc.dispatch import answer
@@ -154,7 +154,7 @@ def test_a_misspelt_field_of_a_transaction_is_an_error(parts):
     transaction["payload"]["feee"] = "1"
     refused = error(parts, "tx_send", transaction)
     assert refused["code"] == -32602
-    assert "transaction.payload.feee" in refused["message"]
+    assert "transaction.payload.transfer.feee" in refused["message"]
 
 
 def test_an_unknown_transaction_is_not_found(parts):

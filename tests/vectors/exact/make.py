@@ -1,4 +1,4 @@
-"""How the vectors of the residual networks and the transformers came to be.
+"""How the vectors of the residual networks, the transformers and the transfer came to be.
 
 `python -m tests.vectors.exact.make` writes their descriptions, their data (always the same bytes) and their results.
 `mlp` and `cnn` are older than this file. Data come from SHAKE-256, so another implementation can make them too, but
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from deepblock import streams
 from deepblock.data import pack_split
+from deepblock.primitives import Hash32
 from deepblock.spec import (
     GELU,
     RATE_ONE,
@@ -21,6 +23,7 @@ from deepblock.spec import (
     AvgPool,
     Conv2d,
     Embedding,
+    Flatten,
     GlobalAvgPool,
     GroupedConv2d,
     GroupNorm,
@@ -30,10 +33,12 @@ from deepblock.spec import (
     Positions,
     ReLU,
     Residual,
+    Start,
     TaskSpec,
     check_bounds,
+    started_parameters,
 )
-from deepblock.types import Hash32
+from deepblock.tensors import pack, start_manifest
 from deepblock.unixfs import file_cid
 from tests.vectors.exact.session import run, write
 
@@ -65,6 +70,15 @@ TRANSFORMER = (
     Residual((LayerNorm(), Attention(4)), ()),
     LayerNorm(),
     Linear(128),
+)
+TRANSFER = (
+    Conv2d(6, 3, 1, 1),
+    GroupNorm(2),
+    ReLU(),
+    Residual((Conv2d(6, 3, 1, 1), GELU()), ()),
+    MaxPool(2),
+    Flatten(),
+    Linear(5),
 )
 
 WIDE_RESIDUAL = (
@@ -108,6 +122,27 @@ def text(label: str, examples: int, tokens: int = TOKENS) -> bytes:
     starts = noise(label, examples).astype(int)
     windows = np.stack([np.frombuffer(COUNTED, np.uint8)[start : start + tokens + 1] for start in starts])
     return pack_split(windows[:, :-1], windows[:, 1:])
+
+
+def weights(spec: TaskSpec) -> bytes:
+    """Start weights for its first layers, as if they had been trained: no bias is 0, no scale 1."""
+    seed = hashlib.sha256(b"teacher").digest()
+    shapes = started_parameters(spec).items()
+    return pack(
+        {name: streams.uniform("init", seed, name, shape) for name, shape in shapes}, start_manifest(spec)
+    )
+
+
+def transfer(**fields: Any) -> dict[str, Any]:
+    """Four layers start from given weights; the first three stay frozen."""
+    train, heldout = pictures("train", 160), pictures("heldout", 8)
+
+    def started(file: bytes) -> dict[str, Any]:
+        return vector("transfer", TRANSFER, train, heldout, **fields, start=Start(file_cid(file), 4, 3))
+
+    spec = TypeAdapter(TaskSpec).validate_python(started(b"")["spec"])
+    file = weights(spec)
+    return started(file) | {"start": base64.b64encode(file).decode()}
 
 
 def vector(name: str, layers: tuple[Any, ...], train: bytes, heldout: bytes, **fields: Any) -> dict[str, Any]:
@@ -180,6 +215,7 @@ def main() -> None:
             input_shape=(length,),
             bits=8,
         ),
+        transfer(**planes | small | shapes[0] | {"n_heldout": 8}),
     ]
     for one in made:
         write(one, {"sessions": []})  # for `run` to find it

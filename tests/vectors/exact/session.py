@@ -24,7 +24,7 @@ from deepblock.training.state import Work
 from deepblock.unixfs import file_cid
 
 FOLDER = Path(__file__).parent
-NAMES = ("mlp", "cnn", "residual", "transformer", "wide-residual", "wide-transformer")
+NAMES = ("mlp", "cnn", "residual", "transformer", "transfer", "wide-residual", "wide-transformer")
 
 LAYOUTS = {
     "scored one by one": (1, False),
@@ -59,7 +59,9 @@ def load(name: str) -> tuple[Work, MemoryFiles]:
     """The session of a vector and the files it needs."""
     vector = published(name)
     spec = TypeAdapter(TaskSpec).validate_python(vector["spec"])
-    files = MemoryFiles(*(base64.b64decode(vector[split]) for split in ("train", "heldout")))
+    files = MemoryFiles(
+        *(base64.b64decode(vector[name]) for name in ("train", "heldout", "start") if name in vector)
+    )
     return Work(spec, bytes.fromhex(vector["seed"]), None), files
 
 

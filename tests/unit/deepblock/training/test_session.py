@@ -11,7 +11,9 @@ from deepblock import streams
 from deepblock.blockstore import Blockstore, Missing
 from deepblock.cid import Cid
 from deepblock.codec import Malformed
+from deepblock.data import read_start
 from deepblock.exact import reference
+from deepblock.primitives import Hash32
 from deepblock.spec import (
     GELU,
     RATE_ONE,
@@ -29,19 +31,22 @@ from deepblock.spec import (
     Positions,
     ReLU,
     Residual,
+    Start,
     TaskSpec,
     heldout_labels,
     label_shape,
     parameters,
+    started_parameters,
+    trained_parameters,
 )
-from deepblock.tensors import model_manifest, pack, split_manifest, state_manifest, unpack
+from deepblock.tensors import model_manifest, pack, split_manifest, start_manifest, state_manifest, unpack
 from deepblock.training.audit import derive_average, replay
 from deepblock.training.examples import input_values
 from deepblock.training.score import score
 from deepblock.training.session import run_session
 from deepblock.training.state import Work
 from deepblock.training.step import Cancelled, as_float32, learning_rate
-from deepblock.types import Hash32, Score
+from deepblock.types import Score
 from tests import reference_network
 
 SEED = bytes(range(32))
@@ -144,11 +149,32 @@ def run_replay(work, files, start, state, upto):
     )
 
 
-@pytest.mark.parametrize("name", ["convolutional", "residual", "transformer"])
+def started(files, spec, layers, frozen):
+    """The task, from weights for its first layers as another task might have trained them."""
+    start = replace(spec, start=Start(spec.train, layers, frozen))
+    random = np.random.default_rng(5)
+    weights = {
+        name: (random.standard_normal(shape) / 3).astype(np.float32)
+        for name, shape in started_parameters(start).items()
+    }
+    return replace(spec, start=Start(files.put_file(pack(weights, start_manifest(start))), layers, frozen))
+
+
+NETWORKS = {
+    "convolutional": lambda files, spec: spec,
+    "residual": residual,
+    "transformer": transformer,
+    "started": lambda files, spec: started(files, spec, 4, 0),
+    "frozen convolution": lambda files, spec: started(files, spec, 4, 3),
+    "frozen residual": lambda files, spec: started(files, residual(files, spec), 3, 2),
+    "frozen transformer": lambda files, spec: started(files, transformer(files, spec), 3, 3),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_session_is_what_the_reference_makes_of_the_protocol(files, spec, name):
     """State 0, every batch, every step, the sum, the average and the score, recomputed without the engine."""
-    if name != "convolutional":
-        spec = {"residual": residual, "transformer": transformer}[name](files, spec)
+    spec = NETWORKS[name](files, spec)
     result = run(Work(spec, SEED, None), files)
     shapes = (spec.input_shape, label_shape(spec))
     train = unpack(files.get_file(spec.train, 10**6), split_manifest(shapes[0], spec.n_train, shapes[1]))
@@ -159,9 +185,12 @@ def test_a_session_is_what_the_reference_makes_of_the_protocol(files, spec, name
     settle = np.vectorize(reference.settle, otypes=[np.float32])
     update = np.vectorize(reference.sgd, otypes=[np.float32, np.float32])
 
-    weights, momentum, total = {}, {}, {}
-    for name, shape in parameters(spec).items():
-        initial = streams.initial(spec.init_seed, name, shape)
+    given = read_start(spec, files)
+    shapes = trained_parameters(spec)
+    weights, momentum, total = {name: given[name] for name in parameters(spec) if name not in shapes}, {}, {}
+    fixed = dict(weights)
+    for name, shape in shapes.items():
+        initial = given[name] if name in given else streams.initial(spec.init_seed, name, shape)
         weights[name] = settle(initial + streams.noise(SEED, name, initial))
         momentum[name] = np.zeros(shape, np.float32)
         total[name] = np.zeros(shape, np.int64)
@@ -172,20 +201,22 @@ def test_a_session_is_what_the_reference_makes_of_the_protocol(files, spec, name
             spec, weights, table[train["inputs"][batch]], train["labels"][batch]
         )
         lr = as_float32(learning_rate(spec, g % spec.steps))
-        assert gradients.keys() == weights.keys()
+        assert gradients.keys() == shapes.keys()
         for name, gradient in gradients.items():
             weights[name], momentum[name] = update(weights[name], momentum[name], gradient, lr, mu, decay)
         if (g + 1) % spec.steps == 0:
-            for name in total:
+            for name in total if (g + 1) // spec.steps > spec.segments // 2 else ():
                 integers = [round(float(w) * 2**24) for w in weights[name].flat]
                 total[name] += np.array(integers).reshape(total[name].shape)
-            tensors = {f"weights/{name}": tensor for name, tensor in weights.items()}
+            tensors = {f"weights/{name}": weights[name] for name in shapes}
             tensors |= {f"momentum/{name}": tensor for name, tensor in momentum.items()}
             tensors |= {f"sum/{name}": tensor for name, tensor in total.items()}
             state = files.put_file(pack(tensors, state_manifest(spec)))
             assert state == result.states[g // spec.steps]
 
-    average = {name: np.float32(tensor / (spec.segments * 2.0**24)) for name, tensor in total.items()}
+    average = fixed | {
+        name: np.float32(t / ((spec.segments + 1) // 2 * 2.0**24)) for name, t in total.items()
+    }
     assert files.put_file(pack(average, model_manifest(spec))) == result.average
     outcomes = []
     for example, labels in zip(heldout["inputs"], heldout["labels"], strict=True):

@@ -1,0 +1,120 @@
+"""Blocks that turn out false after they were taken (protocol: Audit and fraud).
+
+One node's sample may miss a forged step that another's hits. The other says which step it is, everybody redoes that
+one, and the block goes with all that stand on it. Who accuses falsely is banned by whoever redid the step.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import structlog
+
+from consensus.audit import RESULT, step_name
+from consensus.errors import Fraud, Invalid
+from deepblock.codec import decode
+from deepblock.types import Block
+from node.auditor import AuditFailed, Auditor, DataMissing
+from node.chain import Chain
+from node.messages import Accusation
+from node.pipeline import Pipeline
+
+log = structlog.get_logger("frauds")
+
+MAX_ACCUSATION: Final = 256
+"""Bytes."""
+IDLE_PAUSE: Final = 1.0
+"""Seconds between two looks for something to replay."""
+CHUNK: Final = 4
+"""Segments replayed at a time while idle."""
+MINERS_SHARE: Final = 0.25
+"""Of a mining node's time, at most, that idle audits take: what pays is its sessions."""
+
+
+@dataclass(eq=False)
+class FalseAccusation(Invalid):
+    step: str
+    block: str
+    text: ClassVar[str] = "accuses block {block} of a false {step}, which is true"
+
+
+class Frauds:
+    """Judges accusations, and looks for frauds itself when there is nothing else to audit."""
+
+    def __init__(self, chain: Chain, auditor: Auditor, pipeline: Pipeline) -> None:
+        self._chain = chain
+        self._auditor = auditor
+        self._pipeline = pipeline
+        self._unreplayable: set[bytes] = set()
+
+    async def receive(self, data: bytes, accuser: str) -> None:
+        """An accusation by gossip. One of a block that is not in the tree is nobody's business. Raises Malformed,
+        FalseAccusation, DataMissing, AuditFailed."""
+        accusation = decode(Accusation, data, MAX_ACCUSATION)
+        block = self._chain.block(accusation.block) if self._chain.node(accusation.block) else None
+        if block is None or not block.height:
+            return
+        name = step_name(len(block.seal.states), accusation.step)
+        if name is None:
+            raise FalseAccusation(f"step {accusation.step}", str(block.id))
+        try:
+            await self._redo(block, accusation.step, name, accuser)
+        except Fraud as fraud:
+            await self._pipeline.disprove(block, fraud)
+            return
+        raise FalseAccusation(name, str(block.id))
+
+    async def _redo(self, block: Block, step: int, name: str, source: str | None) -> None:
+        if name == RESULT:
+            body = self._chain.body(block)
+            assert body is not None, f"no body of {block.id}"
+            await self._auditor.audit_result(block, body, source)
+        else:
+            segments = len(block.seal.states)
+            await self._auditor.audit_segments(block, (min(step, segments),), source)
+
+    # --- idle audits ---------------------------------------------------------------------------------------
+
+    async def run(self, ready: asyncio.Event, mining: bool) -> None:
+        """For ever, while the node is caught up: replays what no sample has hit, the newest block first."""
+        while True:
+            await ready.wait()
+            began = time.monotonic()
+            if (found := self._next()) is None:
+                await asyncio.sleep(IDLE_PAUSE)
+                continue
+            block, segments = found
+            try:
+                await self._auditor.audit_segments(block, segments)
+            except Fraud as fraud:
+                await self._pipeline.disprove(block, fraud)
+            except (DataMissing, AuditFailed) as error:
+                self._unreplayable.add(block.id)
+                log.info("not_replayed", height=block.height, block=str(block.id), reason=str(error))
+            spent = time.monotonic() - began
+            await asyncio.sleep(spent * (1 / MINERS_SHARE - 1) if mining else 0.0)
+
+    def progress(self) -> tuple[int, int]:
+        """Of the last blocks of the chain: how many this node has replayed whole, and how many there are."""
+        blocks = list(self._recent())
+        whole = sum(len(self._auditor.replayed(b.header.cid)) == len(b.seal.states) for b in blocks)
+        return whole, len(blocks)
+
+    def _next(self) -> tuple[Block, tuple[int, ...]] | None:
+        """A recent block and segments of it that this node has not replayed."""
+        for block in self._recent():
+            done = self._auditor.replayed(block.header.cid)
+            rest = [step for step in range(1, len(block.seal.states) + 1) if step not in done]
+            if rest and block.id not in self._unreplayable:
+                return block, tuple(rest[:CHUNK])
+        return None
+
+    def _recent(self) -> Iterator[Block]:
+        """The blocks above the finality depth, newest first."""
+        low = max(1, self._chain.head.height - self._chain.params.finality + 1)
+        for height in range(self._chain.head.height, low - 1, -1):
+            id_ = self._chain.id_at(height)
+            if block := self._chain.block(id_) if id_ else None:
+                yield block

@@ -1,0 +1,70 @@
+import random
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from deepblock.codec import Malformed
+from deepblock.spec import parameters
+from deepblock.tensors import model_manifest, pack, unpack
+from deepblock.training.ensemble import combine
+from tests.rpc_parts import DIGITS
+from tests.session_vectors import Memory
+
+
+@pytest.fixture
+def files():
+    return Memory()
+
+
+@pytest.fixture
+def spec():
+    return DIGITS
+
+
+def models(spec, files, count, scale=1.0):
+    draw = np.random.default_rng(5)
+    made = []
+    for _ in range(count):
+        tensors = {
+            name: (draw.standard_normal(shape) * scale).astype(np.float32)
+            for name, shape in parameters(spec).items()
+        }
+        made.append(files.put_file(pack(tensors, model_manifest(spec))))
+    return made
+
+
+def half_even(x: Fraction) -> int:
+    return round(x)  # Python's rounds half to even
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 3e4])
+def test_the_mean_is_that_of_integers(files, spec, count, scale):
+    members = models(spec, files, count, scale)
+    manifest = model_manifest(spec)
+    found = unpack(files.get_file(combine(spec, files, members), 10**6), manifest)
+    opened = [unpack(files.get_file(member, 10**6), manifest) for member in members]
+    for name in parameters(spec):
+        for place in list(np.ndindex(found[name].shape))[:50]:
+            total = sum(half_even(Fraction(float(model[name][place])) * 2**24) for model in opened)
+            assert found[name][place] == np.float32(float(total) / float(count * 2**24))
+
+
+def test_the_order_of_the_members_does_not_matter(files, spec):
+    members = models(spec, files, 5)
+    mean = combine(spec, files, members)
+    random.Random(1).shuffle(members)
+    assert combine(spec, files, members) == mean
+
+
+def test_one_member_is_its_own_mean(files, spec):
+    (member,) = models(spec, files, 1)
+    assert combine(spec, files, [member]) == member
+
+
+def test_a_member_of_another_task_is_refused(files, spec):
+    members = models(spec, files, 2)
+    stranger = files.put_file(b"no model")
+    with pytest.raises(Malformed):
+        combine(spec, files, [*members, stranger])
