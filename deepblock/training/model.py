@@ -50,7 +50,7 @@ class Frozen:
         nowhere = torch.empty(0, device=device)
         places = specification.placed(spec)[: spec.frozen]
         own = {
-            name: Parameter(torch.from_numpy(parameters[name]).to(device), nowhere)
+            name: Parameter(torch.tensor(parameters[name], device=device), nowhere)
             for place in places
             for name in place.parameters
         }

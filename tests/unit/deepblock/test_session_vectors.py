@@ -13,7 +13,7 @@ from deepblock.exact import convolution, product
 from deepblock.exact.elementwise import sgd_
 from deepblock.exact.loss import cross_entropy, cross_entropy_gradient
 from deepblock.exact.ways import for_matrices
-from deepblock.spec import (, placed, trained_count
+from deepblock.spec import (
     Conv2d,
     GlobalAvgPool,
     Layer,
@@ -22,6 +22,8 @@ from deepblock.spec import (, placed, trained_count
     all_placed,
     check_bounds,
     label_shape,
+    placed,
+    trained_count,
 )
 from deepblock.training.model import Network
 from tests import gpu_check, gpu_speed, session_vectors
