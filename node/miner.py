@@ -24,7 +24,7 @@ from deepblock.cid import Cid
 from deepblock.codec import Malformed, cid_of, encode
 from deepblock.primitives import Address
 from deepblock.tensors import file_size, model_manifest
-from deepblock.types import Block, Body, Header, Seal, Share
+from deepblock.types import Block, Body, Header, Result, Seal, Share
 from node.chain import Chain
 from node.fetch import Fetcher, NotAvailable
 from node.jobs.dispatcher import Jobs
@@ -241,7 +241,9 @@ class Miner:
             return
         own = Block(header, seal, required_result(seal, task))
         names = members(own, record.body)
-        derived = (await self._jobs.combine(self._chain.specs[header.task], names),) if len(names) > 1 else ()
+        derived: tuple[Result, ...] = ()
+        if len(names) > 1:
+            derived = await self._jobs.combine(self._chain.specs[header.task], names, task.model)
         block = replace(own, result=required_result(seal, task, derived))
         try:
             await self._pipeline.receive(encode(block), MINED, record.body)

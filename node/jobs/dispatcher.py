@@ -134,11 +134,11 @@ class Jobs:
         lane = self._mine if self._mine.idle else self._audit
         return _expect(Scored, await lane.do(Evaluate(spec, model), lambda news: None)).score
 
-    async def combine(self, spec: TaskSpec, members: tuple[Cid, ...]) -> Model:
-        """The mean of averages that are in the store, and its score: by the mining worker if it is up and idle."""
+    async def combine(self, spec: TaskSpec, members: tuple[Cid, ...], model: Cid | None) -> tuple[Model, ...]:
+        """What follows from averages that are in the store and the task's `model`, with scores: by the mining worker
+        if it is up and idle."""
         lane = self._mine if self._mine.idle else self._audit
-        combined = _expect(Combined, await lane.do(Combine(spec, members), lambda news: None))
-        return Model(combined.model, combined.score)
+        return _expect(Combined, await lane.do(Combine(spec, members, model), lambda news: None)).results
 
 
 def _expect(kind: type[R], result: Result) -> R:

@@ -14,6 +14,7 @@ from typing import ClassVar
 from deepblock.cid import Cid
 from deepblock.codec import MAX_SIZE, U32, U64, Malformed, encode
 from deepblock.spec import TaskSpec
+from deepblock.types import Result as Model
 from deepblock.types import Score, Seal
 
 HEAD = 4
@@ -57,11 +58,12 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class Combine:
-    """Form the mean of several averages, and score it."""
+    """Form what follows from several averages and the task's `model`, and score it."""
 
     kind: ClassVar[str] = "combine"
     spec: TaskSpec
     members: tuple[Cid, ...]
+    model: Cid | None
 
 
 Work = Session | Audit | Evaluate | Combine
@@ -135,9 +137,10 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Combined:
+    """The ensemble, and the outer step where there was a model before."""
+
     kind: ClassVar[str] = "combined"
-    model: Cid
-    score: Score
+    results: tuple[Model, ...]
 
 
 @dataclass(frozen=True, slots=True)

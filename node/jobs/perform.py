@@ -17,6 +17,7 @@ from deepblock.spec import data_files
 from deepblock.training import audit, ensemble, score, session
 from deepblock.training.state import Work as TrainingWork
 from deepblock.training.step import Cancelled as TrainingCancelled
+from deepblock.types import Result as Model
 from deepblock.types import Seal
 from node.jobs.messages import (
     Audit,
@@ -129,15 +130,20 @@ class Performer:
         )
 
     def _combine(self, work: Combine) -> Combined:
-        model = ensemble.combine(work.spec, self._files, work.members)
-        return Combined(model, score.score(work.spec, self._files, model, device=self._device))
+        spec, files = work.spec, self._files
+        models = [ensemble.combine(spec, files, work.members)]
+        if work.model:
+            models.append(ensemble.step_out(spec, files, work.members, work.model))
+        return Combined(
+            tuple(Model(model, score.score(spec, files, model, device=self._device)) for model in models)
+        )
 
     def _whole_file(self, work: Work, block: Cid) -> Cid:
         """The file that is incomplete without `block`: that is what somebody has to fetch."""
         files = [*data_files(work.spec)]
         match work:
-            case Combine(members=members):
-                files += members
+            case Combine(members=members, model=model):
+                files += [*members, *([model] if model else [])]
             case Session(model=model) | Audit(model=model) | Evaluate(model=model) if model:
                 files.append(model)
         return next((file for file in files if block in self._files.missing(file)), block)

@@ -91,7 +91,8 @@ def _session(work: Work, files: Files, arithmetic: str) -> tuple[Cid, Cid]:
         for segment in range(spec.segments):
             for index in range(segment * spec.steps, (segment + 1) * spec.steps):
                 step(state, index)
-            state.end_segment()
+            if segment >= spec.segments - spec.averaged:
+                state.add_to_sum()
     last = files.put_file(pack(split(state.weights.numpy(), parameters(spec)), model_manifest(spec)))
     return last, store_average(spec, files, state)
 

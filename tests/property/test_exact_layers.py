@@ -20,7 +20,7 @@ def parameter(value):
 def test_linear(data, examples, features, out, bits, gradient_bits):
     x, w = data.draw(tensors((examples, features))), data.draw(tensors((out, features)))
     b, dy = data.draw(tensors((out,))) + np.float32(0.0), data.draw(tensors((examples, out)))
-    layer = layers.Linear(parameter(w), parameter(b), bits, gradient_bits)
+    layer = layers.Linear(parameter(w), parameter(b), bits, gradient_bits=gradient_bits)
     y, saved = layer.forward(torch.tensor(x), per_example=False)
     dx = layer.backward(torch.tensor(dy), saved, needs_input=True)
     assert_same_bits(y, reference.linear(x, w, b, bits))

@@ -7,7 +7,7 @@ import pytest
 from deepblock.codec import Malformed
 from deepblock.spec import parameters
 from deepblock.tensors import model_manifest, pack, unpack
-from deepblock.training.ensemble import combine
+from deepblock.training.ensemble import combine, step_out
 from tests.rpc_parts import DIGITS
 from tests.session_vectors import Memory
 
@@ -39,7 +39,7 @@ def half_even(x: Fraction) -> int:
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
-@pytest.mark.parametrize("scale", [1.0, 1e-6, 3e4])
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 5e3])
 def test_the_mean_is_that_of_integers(files, spec, count, scale):
     members = models(spec, files, count, scale)
     manifest = model_manifest(spec)
@@ -68,3 +68,29 @@ def test_a_member_of_another_task_is_refused(files, spec):
     stranger = files.put_file(b"no model")
     with pytest.raises(Malformed):
         combine(spec, files, [*members, stranger])
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_outer_step_goes_half_as_far_again(files, spec, count):
+    *members, model = models(spec, files, count + 1)
+    manifest = model_manifest(spec)
+    found = unpack(files.get_file(step_out(spec, files, members, model), 10**6), manifest)
+    opened = [unpack(files.get_file(member, 10**6), manifest) for member in (*members, model)]
+    for name in parameters(spec):
+        for place in list(np.ndindex(found[name].shape))[:50]:
+            *averages, before = [half_even(Fraction(float(one[name][place])) * 2**24) for one in opened]
+            further = float(3 * sum(averages) - count * before) / float(2 * count * 2**24)
+            assert found[name][place] == np.float32(further)
+            mean = sum(averages) / count / 2**24
+            start = before / 2**24
+            assert abs(found[name][place] - (start + 1.5 * (mean - start))) < 1e-6
+
+
+def test_the_outer_step_stays_within_what_a_model_may_hold(files, spec):
+    shapes = parameters(spec).items()
+    ends = [{name: np.full(shape, end, np.float32) for name, shape in shapes} for end in (3e4, -3e4)]
+    average, model = (files.put_file(pack(end, model_manifest(spec))) for end in ends)
+    found = unpack(
+        files.get_file(step_out(spec, files, [average, average], model), 10**6), model_manifest(spec)
+    )
+    assert {float(number) for tensor in found.values() for number in tensor.flat} == {2.0**15 - 2.0**-8}
