@@ -67,7 +67,8 @@ class NodeInfo:
     """`network`: the genesis's CID, which transactions name. `addrs`: multiaddrs for `--bootstrap`.
     `block_time`: seconds; `maturity`: blocks until a reward can be spent; `pending`: transactions in the
     pool. `min_train`: the fewest training examples of a task, `max_session_macs`: what its sessions may cost, and
-    `base_session_macs`: what they count at most."""
+    `base_session_macs`: what they count at most. `audit`: what the node replays of others' training, a sample, all or
+    nothing ('headers'); `replayed`: of the last `replayable` blocks, how many it has replayed whole."""
 
     version: str
     network_name: str
@@ -83,6 +84,9 @@ class NodeInfo:
     min_train: int
     max_session_macs: U128
     base_session_macs: U128
+    audit: str
+    replayed: int
+    replayable: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ class BlockInfo:
     """A block. `confirmations`: 1 for the head, 0 for a block that is not on the head's chain.
     `starts_from`: the model its session began with (None: the initial weights of the task). `held_out`: of
     its result. `body` and `transactions` (its transactions' ids): None where this node does not have the
-    body."""
+    body. `rejected`: why it is no block of any chain, where it turned out false; its weight is 0 then."""
 
     id: Cid
     confirmations: int
@@ -138,10 +142,27 @@ class BlockInfo:
     held_out: HeldOut | None
     transactions: tuple[Cid, ...] | None
     body: Body | None
+    rejected: str | None = None
 
     @property
     def block(self) -> Block:
         return Block(self.header, self.seal, self.result)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A finished session that won no block: a share. `state`: 'waiting' for a block that carries it, 'carried' by
+    `carrier`, 'too old', or what in it is false."""
+
+    id: Cid
+    height: int
+    parent: Cid
+    miner: Address
+    task: Cid
+    task_name: str
+    held_out: HeldOut
+    state: str
+    carrier: Cid | None
 
 
 @dataclass(frozen=True, slots=True)

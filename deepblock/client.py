@@ -124,6 +124,10 @@ class Client:
     def chain_head(self) -> api.Head:
         return self._ask(api.Head, "chain_head")
 
+    def session_list(self) -> tuple[api.SessionInfo, ...]:
+        """Finished sessions that won no block, as far as the node knows them."""
+        return self._ask(tuple[api.SessionInfo, ...], "session_list")
+
     def chain_get_block(self, block: int | Cid) -> api.BlockInfo:
         """By height on the heaviest chain, or by id."""
         return self._ask(api.BlockInfo, "chain_getBlock", block)

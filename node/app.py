@@ -95,7 +95,17 @@ class App:
         )  # fmt: skip
         self.ears = Ears(self.door, self.pipeline, self.shares, self.frauds, self.peers, self.sync)
         self.services = Services(
-            self.chain, self.mempool, self.pipeline, self.miner, self.peers, self.door, self.sync, self.blobs
+            self.chain,
+            self.mempool,
+            self.pipeline,
+            self.miner,
+            self.peers,
+            self.door,
+            self.sync,
+            self.blobs,
+            self.shares,
+            self.frauds,
+            config.audit,
         )
         self.server = Server(self.services, config.rpc_host, config.rpc_port, config.rpc_hosts)
         self.pipeline.on_head += [

@@ -26,6 +26,7 @@ from node.miner import MinerStatus
 from node.peers import Row
 from node.rpc.server import Server
 from node.rpc.services import Services
+from node.shares import Known
 from node.storage.database import Database
 from node.sync import SyncStatus
 
@@ -109,6 +110,7 @@ class Parts:
     params: Params = PARAMS
     wallet: Wallet = field(default_factory=lambda: Wallet(b"\7" * 32))
     rows: list[Row] = field(default_factory=list)
+    known: list[Known] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.chain = Chain(Database(self.folder / "chain"), self.params)
@@ -125,6 +127,9 @@ class Parts:
             door=SimpleNamespace(peer_id="12D3KooWMe", addrs=["/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWMe"]),
             sync=SimpleNamespace(status=lambda: self.sync),
             blobs=self.blobs,
+            shares=SimpleNamespace(known=lambda: self.known),
+            frauds=SimpleNamespace(progress=lambda: (3, 5)),
+            audit="sample",
         )
 
     def next_header(self, body: Body, parent: Cid | None = None):

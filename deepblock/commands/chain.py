@@ -73,9 +73,24 @@ def block(context: Context, options: Namespace) -> int:
         *((f"state {index}", str(state)) for index, state in enumerate(found.seal.states, 1)),
         ("average", str(found.seal.average)),
         ("model", f"{found.result.model}, {describe(found.held_out)}"),
+        ("which is", _which(found)),
     ]
+    if found.rejected:
+        rows.insert(0, ("rejected", found.rejected))
     context.show(found, table(rows))
     return 0
+
+
+def _which(found: api.BlockInfo) -> str:
+    """Of the candidates of rule E2, the one that became the model."""
+    same = (
+        [share for share in found.body.shares if share.header.task == found.header.task] if found.body else []
+    )
+    if found.result.model == found.seal.average:
+        return "the session's own average"
+    if found.result.model == found.starts_from:
+        return "the model before: nothing new was better"
+    return f"made of the session's average and those of {_count(len(same), 'share')}"
 
 
 def tx(context: Context, options: Namespace) -> int:

@@ -47,6 +47,7 @@ HeightOrId = Annotated[Height | Cid, WrapValidator(_one_sentence)]
 def node_info(node: Services) -> api.NodeInfo:
     """The node, its network, and how far it is with catching up."""
     params = node.chain.params
+    replayed, replayable = node.frauds.progress()
     return api.NodeInfo(
         version=deepblock.__version__,
         network_name=params.name,
@@ -62,6 +63,9 @@ def node_info(node: Services) -> api.NodeInfo:
         min_train=params.min_train,
         max_session_macs=max_session_macs(params),
         base_session_macs=session_macs(params.base_tasks[0]),
+        audit=node.audit,
+        replayed=replayed,
+        replayable=replayable,
     )
 
 
@@ -97,16 +101,17 @@ def chain_head(node: Services) -> api.Head:
 
 @method("chain_getBlock")
 def chain_get_block(node: Services, block: HeightOrId) -> api.BlockInfo:
-    """A block by its height on the heaviest chain, or by its id, be it on that chain or not."""
+    """A block by its height on the heaviest chain, or by its id, be it on that chain, beside it, or rejected."""
     id_ = block if isinstance(block, Cid) else id_at(node, block)
     found = find_block(node, id_)
-    place = find_node(node, id_)
+    rejected = node.chain.rejection(id_)
+    place = None if rejected else find_node(node, id_)
     header = found.header
     body = node.chain.body(found)
     return api.BlockInfo(
         id=id_,
-        confirmations=confirmations(node, place),
-        weight=place.weight,
+        confirmations=confirmations(node, place) if place else 0,
+        weight=place.weight if place else 0,
         header=header,
         seal=found.seal,
         result=found.result,
@@ -115,6 +120,7 @@ def chain_get_block(node: Services, block: HeightOrId) -> api.BlockInfo:
         held_out=held_out_after(node, found),
         transactions=None if body is None else tuple(transaction.id for transaction in body.transactions),
         body=body,
+        rejected=rejected,
     )
 
 

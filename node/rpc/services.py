@@ -35,6 +35,14 @@ class Door(Protocol):
     def addrs(self) -> Sequence[str]: ...
 
 
+class Shares(Protocol):
+    def known(self) -> Sequence[Any]: ...
+
+
+class Frauds(Protocol):
+    def progress(self) -> tuple[int, int]: ...
+
+
 class HasStatus(Protocol):
     def status(self) -> Any: ...
 
@@ -51,6 +59,9 @@ class Services:
     door: Door
     sync: HasStatus
     blobs: Blockstore
+    shares: Shares
+    frauds: Frauds
+    audit: str
 
 
 def answer(cls: type[T], source: Any, **more: Any) -> T:
