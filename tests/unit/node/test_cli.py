@@ -32,10 +32,13 @@ def test_ctrl_c_while_it_loads_is_no_traceback(tmp_path, module):
     """Interrupted right after one `module` has been imported."""
     words = [sys.executable, "-X", "importtime", *command(tmp_path)]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        said = []
+        said, reached = [], None
         for line in process.stderr:
             said.append(line)
-            if line.split("|")[-1].strip() == module:
+            if reached is None and line.split("|")[-1].strip() == module:
+                reached = len(said)
+            # Now, and again much later: the first may fall into a callback, where Python has to ignore it.
+            if reached is not None and (len(said) - reached) % 300 == 0:
                 process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
     assert [line for line in said if not line.startswith("import time:")] == []
