@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from deepblock.disk import write_whole
 from deepblock.primitives import Address, PublicKey, Signature
-from deepblock.transactions import Transaction, Transfer, signing_bytes
+from deepblock.transactions import Payload, Transaction, signing_bytes
 
 _P: Final = 2**255 - 19
 _L: Final = 2**252 + 27742317777372353535851937790883648493
@@ -76,7 +76,7 @@ class Wallet:
     def address(self) -> Address:
         return self.key.address
 
-    def sign(self, payload: Transfer) -> Transaction:
+    def sign(self, payload: Payload) -> Transaction:
         signature = Ed25519PrivateKey.from_private_bytes(self.secret).sign(signing_bytes(payload))
         return Transaction(payload, Signature(signature))
 

@@ -32,7 +32,7 @@ def lab(context: Context, options: argparse.Namespace) -> int:
     from node.lab.run import Setup
 
     if options.list:
-        text = "\n".join(f"{name:20}{about(kind)}" for name, kind in STRATEGIES.items())
+        text = "\n".join(f"{name:20}{_about(kind)}" for name, kind in STRATEGIES.items())
         context.show(list(STRATEGIES), text)
         return 0
     names = options.strategies or list(STRATEGIES)
@@ -57,7 +57,7 @@ def lab(context: Context, options: argparse.Namespace) -> int:
     return int(any(one.wins or one.problems for one in summaries))
 
 
-def about(kind: type[Any]) -> str:
+def _about(kind: type[Any]) -> str:
     """What a strategy does: the first sentence of its class."""
     return " ".join((kind.__doc__ or "").split()).split(". ")[0].rstrip(".")
 

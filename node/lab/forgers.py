@@ -15,6 +15,9 @@ from node.lab.training import named
 TRIES: Final = 32
 """Free tickets that are tried at a time: more find more blocks, and all are found out."""
 
+GLUED: Final = 8
+"""One header in so many gets a false seal, from each gluer."""
+
 
 class Forger(Honest):
     """Audits nobody, lest it finds its own."""
@@ -143,22 +146,21 @@ class Gluer(Forger):
     stopped_by = "verdicts hang on the id of block or share, which is of the seal too"
 
     def hear_block(self, sender: Honest, block: Block, body: Body) -> None:
-        if block.id not in self.tree.nodes and self.world.rng.randrange(8) == 0 and self._is_known(block):
-            if seal := self._false(block.header, block.seal):
-                glued = Block(block.header, seal, self.ledger.result(block.header, seal, body)[0])
-                self.world.broadcast(self, "block", glued, body)
+        known = block.header.parent in self.ledger.entries
+        if known and block.id not in self.tree.nodes and (seal := self._false(block.header, block.seal)):
+            glued = Block(block.header, seal, self.ledger.result(block.header, seal, body)[0])
+            self.world.broadcast(self, "block", glued, body)
         super().hear_block(sender, block, body)
 
     def hear_share(self, sender: Honest, share: Share) -> None:
-        if share.id not in self.shares and self.world.rng.randrange(8) == 0:
-            if share.header.parent in self.tree.nodes and (seal := self._false(share.header, share.seal)):
-                self.world.broadcast(self, "share", Share(share.header, seal))
+        known = share.header.parent in self.ledger.entries
+        if known and share.id not in self.shares and (seal := self._false(share.header, share.seal)):
+            self.world.broadcast(self, "share", Share(share.header, seal))
         super().hear_share(sender, share)
 
-    def _is_known(self, block: Block) -> bool:
-        return block.header.parent in self.ledger.entries
-
     def _false(self, header: Header, seal: Seal) -> Seal | None:
+        if self.world.rng.randrange(GLUED):
+            return None
         for attempt in range(TRIES):
             self.nonce += 1
             glued = Seal((*seal.states[:-1], *self.thin_air(attempt, 1)), seal.average, seal.score)

@@ -1,7 +1,7 @@
 """What must hold at the end of every run, whoever attacked."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from consensus.audit import judge, plan_all
 from consensus.errors import Fraud
@@ -30,7 +30,7 @@ def problems(ledger: Ledger, trees: Sequence[BlockTree], ended: bool) -> Iterato
             yield f"block {entry.block.height} is final and false: {why}"
 
 
-def _held(values: dict[bytes, bytes]) -> int:
+def _held(values: Mapping[bytes, bytes]) -> int:
     """Motes in balances, in payouts that wait, and in the escrow of tasks."""
     total = 0
     for key, value in values.items():

@@ -34,8 +34,9 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one run. `work`: segments trained, `reward`: motes, each of honest nodes and of attackers. `sessions`: finished
-    ones, `used`: those that ended up on the chain. `audited`: segments that honest nodes replayed."""
+    """Of one run. `work`: segments trained, `reward`: motes, each of honest nodes and of attackers. `made`: blocks that
+    the rules took, true or not. `sessions`: finished ones, `used`: those that ended up on the chain. `audited`:
+    segments that honest nodes replayed."""
 
     setup: Setup
     height: int
