@@ -4,8 +4,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import deepblock
 from deepblock.client import ClientError
@@ -16,6 +18,9 @@ from deepblock.data import DataError
 from deepblock.importers.folder import EXPECTED
 from deepblock.keys import WalletError
 from deepblock.sponsor.template import shipped_names
+
+COMMANDS: Final = "deepblock.commands"
+"""The group of entry points that add commands."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +64,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_tasks(commands)
     _add_training(commands)
     _add(commands, "version", _version, "the version of this program")
+    _add_others(commands)
     return parser
+
+
+def _add_others(commands: Any) -> None:
+    """Commands of packages that stand above this one: each entry point is called with what adds a command."""
+    for entry in entry_points(group=COMMANDS):
+        entry.load()(partial(_add, commands))
 
 
 def _add_chain(commands: Any) -> None:

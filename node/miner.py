@@ -16,6 +16,7 @@ from consensus.ensemble import members, required_result
 from consensus.errors import InvalidSeal, RuleError
 from consensus.fork_choice import Switch
 from consensus.header import Ancestry
+from consensus.params import Params
 from consensus.seal import check_states, check_ticket
 from consensus.task import may_fall_back
 from consensus.template import candidate
@@ -23,6 +24,7 @@ from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
 from deepblock.codec import Malformed, cid_of, encode
 from deepblock.primitives import Address
+from deepblock.spec import TaskSpec
 from deepblock.tensors import file_size, model_manifest
 from deepblock.types import Block, Body, Header, Result, Seal, Share
 from node.chain import Chain
@@ -61,6 +63,22 @@ class MinerStatus:
     blocks: int = 0
     shares: int = 0
     last_loss: int | None = None
+
+
+def pays_as_share(params: Params, spec: TaskSpec, header: Header, height: int, left: float) -> bool:
+    """Whether the rest of a session, `left` of its steps, earns more for its MACs as a share of a block at `height`
+    than a new session would.
+
+    With x = c/D, a session wins a block (half of the subsidy) with about x/2, as half of all pass the gate, and is
+    a share with min(1, r·x). A share of age a is worth (6 − a)/6 of a sixteenth of the subsidy.
+    """
+    x = (cost(params, spec) << FRACTION_BITS) / header.difficulty
+    chance = min(1.0, params.share_ratio * x)
+
+    def slot(age: int) -> float:
+        return chance * (params.share_age - age) / params.share_age / 16
+
+    return slot(height - header.height) > left * (x / 4 + slot(1))
 
 
 class Miner:
@@ -118,23 +136,11 @@ class Miner:
                 self._session.cancel()
 
     def _pays_as_share(self, header: Header) -> bool:
-        """Whether the rest of a session, for a share, earns more for its MACs than a new session would.
-
-        With x = c/D, a session wins a block (half of the subsidy) with about x/2, as half of all pass the gate, and is
-        a share with min(1, r·x). A share of age a is worth (6 − a)/6 of a sixteenth of the subsidy.
-        """
-        params, spec = self._chain.params, self._chain.specs[header.task]
-        height = self._chain.head.height + 1
         if self._chain.past(self._chain.head.id)(header.parent) is None:
             return False
         left = 1.0 - self._status.step / max(1, self._status.steps)
-        x = (cost(params, spec) << FRACTION_BITS) / header.difficulty
-        chance = min(1.0, params.share_ratio * x)
-
-        def slot(age: int) -> float:
-            return chance * (params.share_age - age) / params.share_age / 16
-
-        return slot(height - header.height) > left * (x / 4 + slot(1))
+        height = self._chain.head.height + 1
+        return pays_as_share(self._chain.params, self._chain.specs[header.task], header, height, left)
 
     # --- one session ---------------------------------------------------------------------------------------
 
