@@ -12,6 +12,7 @@ from node.lab import training
 from node.lab.honest import Honest, Session
 from node.lab.peer import Peer
 from node.lab.training import named
+from node.lab.world import SPEC
 
 TRIES: Final = 32
 """Free tickets that are tried at a time: more find more blocks, and all are found out."""
@@ -83,7 +84,7 @@ class Faker(Forger):
 class FakerOfFirst(Faker):
     """Trains from a first state that nobody computed."""
 
-    after = 7
+    after = SPEC.segments - 1
 
 
 class FakerOfLastButOne(Faker):

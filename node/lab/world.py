@@ -29,9 +29,9 @@ SPEC: Final = TaskSpec(
     train=named(b"train"),
     heldout=named(b"heldout"),
     n_train=4096,
-    n_heldout=1000,
-    segments=8,
-    steps=2,
+    n_heldout=10,
+    segments=12,
+    steps=40,
     batch=4,
     lr_high=1 << 29,
     lr_low=1 << 27,
@@ -39,7 +39,7 @@ SPEC: Final = TaskSpec(
     decay=0,
     bits=8,
 )
-"""What the network trains; eight segments, the last and three others of which an audit draws."""
+"""What the network trains; twelve segments, the last and three others of which an audit draws."""
 
 PARAMS: Final = Params(
     name="lab",
