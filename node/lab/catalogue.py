@@ -3,7 +3,7 @@
 from typing import Final
 
 from node.lab import forgers, strategies
-from node.lab.peer import Honest
+from node.lab.honest import Honest
 
 STRATEGIES: Final[dict[str, type[Honest]]] = {
     "honest": Honest,

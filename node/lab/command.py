@@ -32,7 +32,7 @@ def lab(context: Context, options: argparse.Namespace) -> int:
     from node.lab.run import Setup
 
     if options.list:
-        text = "\n".join(f"{name:20}{_about(kind)}" for name, kind in STRATEGIES.items())
+        text = "\n".join(f"{name:20}{_about(kind)}." for name, kind in STRATEGIES.items())
         context.show(list(STRATEGIES), text)
         return 0
     names = options.strategies or list(STRATEGIES)
@@ -58,8 +58,9 @@ def lab(context: Context, options: argparse.Namespace) -> int:
 
 
 def _about(kind: type[Any]) -> str:
-    """What a strategy does: the first sentence of its class."""
-    return " ".join((kind.__doc__ or "").split()).split(". ")[0].rstrip(".")
+    """What a strategy does: the first sentence of its class; and what is against it."""
+    does = " ".join((kind.__doc__ or "").split()).split(". ")[0].rstrip(".")
+    return f"{does}. Against it: {kind.stopped_by}" if kind.stopped_by else "Keeps to the rules"
 
 
 def _play(setups: list[Any], jobs: int) -> list[Any]:

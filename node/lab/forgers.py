@@ -9,8 +9,10 @@ from deepblock.cid import Cid
 from deepblock.spec import TaskSpec
 from deepblock.types import Block, Body, Header, Score, Seal, Share
 from node.lab import training
-from node.lab.peer import Honest, Session
+from node.lab.honest import Honest, Session
+from node.lab.peer import Peer
 from node.lab.training import named
+from node.lab.world import SPEC
 
 TRIES: Final = 32
 """Free tickets that are tried at a time: more find more blocks, and all are found out."""
@@ -82,7 +84,7 @@ class Faker(Forger):
 class FakerOfFirst(Faker):
     """Trains from a first state that nobody computed."""
 
-    after = 7
+    after = SPEC.segments - 1
 
 
 class FakerOfLastButOne(Faker):
@@ -126,7 +128,7 @@ class Thief(Forger):
 
     stopped_by = "the seed is a hash of the header, miner and all: no state follows from the thief's"
 
-    def hear_share(self, sender: Honest, share: Share) -> None:
+    def hear_share(self, sender: Peer, share: Share) -> None:
         super().hear_share(sender, share)
         if share.header.parent == self.parent() and self.world.rng.randrange(4) == 0:
             self._steal(share.seal)
@@ -145,14 +147,14 @@ class Gluer(Forger):
 
     stopped_by = "verdicts hang on the id of block or share, which is of the seal too"
 
-    def hear_block(self, sender: Honest, block: Block, body: Body) -> None:
+    def hear_block(self, sender: Peer, block: Block, body: Body) -> None:
         known = block.header.parent in self.ledger.entries
         if known and block.id not in self.tree.nodes and (seal := self._false(block.header, block.seal)):
             glued = Block(block.header, seal, self.ledger.result(block.header, seal, body)[0])
             self.world.broadcast(self, "block", glued, body)
         super().hear_block(sender, block, body)
 
-    def hear_share(self, sender: Honest, share: Share) -> None:
+    def hear_share(self, sender: Peer, share: Share) -> None:
         known = share.header.parent in self.ledger.entries
         if known and share.id not in self.shares and (seal := self._false(share.header, share.seal)):
             self.world.broadcast(self, "share", Share(share.header, seal))

@@ -8,7 +8,7 @@ from deepblock.primitives import DBK, Address
 from deepblock.transactions import Transfer
 from node.lab import invariants
 from node.lab.catalogue import STRATEGIES
-from node.lab.peer import FEE, Honest
+from node.lab.honest import FEE, Honest
 from node.lab.world import SESSIONS, SPEC, World
 
 PAYMENTS: Final = 3

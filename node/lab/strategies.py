@@ -12,7 +12,7 @@ from deepblock.spec import TaskSpec
 from deepblock.transactions import OpenTask, Transaction
 from deepblock.types import Block, Body, Header, Share
 from node.lab import training
-from node.lab.peer import FEE, Honest, Session
+from node.lab.honest import FEE, Honest, Session
 from node.lab.world import SPEC
 
 KNOWS_AFTER: Final = 0.5

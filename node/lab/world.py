@@ -15,7 +15,8 @@ from node.lab.ledger import Ledger
 from node.lab.training import named
 
 if TYPE_CHECKING:
-    from node.lab.peer import Honest
+    from node.lab.honest import Honest
+    from node.lab.peer import Peer
 
 SPEC: Final = TaskSpec(
     name="lab",
@@ -28,9 +29,9 @@ SPEC: Final = TaskSpec(
     train=named(b"train"),
     heldout=named(b"heldout"),
     n_train=4096,
-    n_heldout=1000,
-    segments=8,
-    steps=2,
+    n_heldout=10,
+    segments=12,
+    steps=40,
     batch=4,
     lr_high=1 << 29,
     lr_low=1 << 27,
@@ -38,7 +39,7 @@ SPEC: Final = TaskSpec(
     decay=0,
     bits=8,
 )
-"""What the network trains; eight segments, the last and three others of which an audit draws."""
+"""What the network trains; twelve segments, the last and three others of which an audit draws."""
 
 PARAMS: Final = Params(
     name="lab",
@@ -113,21 +114,21 @@ class World:
 
     # --- the network ---------------------------------------------------------------------------------------
 
-    def send(self, sender: "Honest", to: "Honest", message: str, *content: Any) -> None:
+    def send(self, sender: "Peer", to: "Peer", message: str, *content: Any) -> None:
         """Calls `to.hear_MESSAGE(sender, …)` after a while, unless the message is lost."""
         if self.rng.random() >= LOSS and self._connected(sender, to):
             self.after(self.rng.uniform(*DELAY), self._deliver, sender, to, message, content)
 
-    def broadcast(self, sender: "Honest", message: str, *content: Any) -> None:
+    def broadcast(self, sender: "Peer", message: str, *content: Any) -> None:
         for peer in self.peers:
             if peer is not sender:
                 self.send(sender, peer, message, *content)
 
-    def _deliver(self, sender: "Honest", to: "Honest", message: str, content: tuple[Any, ...]) -> None:
+    def _deliver(self, sender: "Peer", to: "Peer", message: str, content: tuple[Any, ...]) -> None:
         if not to.down and self._connected(sender, to):
             getattr(to, f"hear_{message}")(sender, *content)
 
-    def _connected(self, one: "Honest", other: "Honest") -> bool:
+    def _connected(self, one: "Peer", other: "Peer") -> bool:
         return self._sides is None or self._sides[one.number] == self._sides[other.number]
 
     def split(self) -> None:
