@@ -95,18 +95,9 @@ class App:
         )  # fmt: skip
         self.ears = Ears(self.door, self.pipeline, self.shares, self.frauds, self.peers, self.sync)
         self.services = Services(
-            self.chain,
-            self.mempool,
-            self.pipeline,
-            self.miner,
-            self.peers,
-            self.door,
-            self.sync,
-            self.blobs,
-            self.shares,
-            self.frauds,
-            config.audit,
-        )
+            self.chain, self.mempool, self.pipeline, self.miner, self.peers, self.door, self.sync,
+            self.blobs, self.shares, self.frauds, config.audit,
+        )  # fmt: skip
         self.server = Server(self.services, config.rpc_host, config.rpc_port, config.rpc_hosts)
         self.pipeline.on_head += [
             self.shares.follow, self.miner.new_head, Retention(self.chain, self.blobs).follow,
