@@ -1,5 +1,5 @@
-"""Models that neither this disk nor any peer has are trained again: a model follows from its block's header and the
-model before it, so as long as the chain is there, nothing is lost but time."""
+"""Models that neither this disk nor any peer has are trained again: a model follows from its block's header and body
+and the models before it, so as long as the chain is there, nothing is lost but time."""
 
 from collections.abc import Iterator
 from itertools import chain as joined
@@ -7,11 +7,13 @@ from itertools import pairwise
 
 import structlog
 
+from consensus.ensemble import members
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
-from deepblock.types import Block
+from deepblock.types import Block, Body, Header, Seal
 from node.chain import Chain
 from node.jobs.dispatcher import Jobs
+from node.jobs.errors import JobDataMissing
 
 log = structlog.get_logger("restore")
 
@@ -26,27 +28,62 @@ class Restorer:
 
     async def model(self, task: Cid, model: Cid) -> None:
         """Completes `model`, of `task` on the head's chain, in the block store. Raises JobError."""
-        spec = self._chain.specs[task]
-        sessions = self._sessions(task, model)
-        log.warning("model_lost", model=str(model), sessions_to_replay=len(sessions))
-        for block, start in reversed(sessions):
-            segments = tuple(range(1, spec.segments + 1))
-            await self._jobs.audit(spec, block.header.seed, start, block.seal, segments)
-            log.info("session_replayed", height=block.height)
-
-    def _sessions(self, task: Cid, model: Cid) -> list[tuple[Block, Cid | None]]:
-        """The blocks whose sessions lead to `model`, newest first, each with the model that it started from."""
-        found: list[tuple[Block, Cid | None]] = []
-        wanted = model
-        for block, before in pairwise(joined(self._history(task), [None])):
-            if block is None or block.seal.average != wanted:
+        log.warning("model_lost", model=str(model))
+        wanted = [model]
+        while wanted:
+            if not self._blobs.missing(wanted[-1]):
+                wanted.pop()
                 continue
-            start = before.result.model if before else None
-            found.append((block, start))
-            if start is None or not self._blobs.missing(start):
-                break
-            wanted = start
-        return found
+            block, before = self._maker(task, wanted[-1])
+            sessions = self._sessions(block)
+            starts = {start for _, _, start in sessions} | {before}
+            if lost := [start for start in starts if start and self._blobs.missing(start)]:
+                wanted += lost
+                continue
+            await self._make(block, before, sessions)
+            if self._blobs.missing(wanted[-1]):
+                raise JobDataMissing(wanted[-1])
+
+    async def _make(
+        self, block: Block, before: Cid | None, sessions: list[tuple[Header, Seal, Cid | None]]
+    ) -> None:
+        """Trains what the block's model was made of, and makes it. All that the sessions start from is here."""
+        spec = self._chain.specs[block.header.task]
+        for header, seal, start in sessions:
+            segments = tuple(range(1, spec.segments + 1))
+            await self._jobs.audit(spec, header.seed, start, seal, segments)
+            log.info("session_replayed", height=header.height)
+        names = members(block, self._body(block))
+        if block.result.model != block.seal.average:
+            await self._jobs.combine(spec, names, before)
+
+    def _maker(self, task: Cid, model: Cid) -> tuple[Block, Cid | None]:
+        """The block of the head's chain that made `model`, and the task's model before it."""
+        for block, before in pairwise(joined(self._history(task), [None])):
+            earlier = before.result.model if before else None
+            if block and block.result.model == model != earlier:
+                return block, earlier
+        raise JobDataMissing(model)
+
+    def _sessions(self, block: Block) -> list[tuple[Header, Seal, Cid | None]]:
+        """The sessions whose averages are the block's members and not here, each with the model that it started from;
+        its own alone, if its average is the model."""
+        found = [(block.header, block.seal)]
+        if block.result.model != block.seal.average:
+            shares = self._body(block).shares
+            found += [
+                (share.header, share.seal) for share in shares if share.header.task == block.header.task
+            ]
+        return [
+            (header, seal, self._chain.state(header.parent).task(header.task).model)
+            for header, seal in found
+            if self._blobs.missing(seal.average)
+        ]
+
+    def _body(self, block: Block) -> Body:
+        body = self._chain.body(block)
+        assert body is not None, f"no body of {block.id}"
+        return body
 
     def _history(self, task: Cid) -> Iterator[Block]:
         """The blocks of the head's chain that trained `task`, newest first."""

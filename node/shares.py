@@ -92,7 +92,11 @@ class Shares:
         seen = set(rules.lately(params, self.chain.state(), height))
         past = self.chain.past(self.chain.head.id)
         chosen: list[Share] = []
-        waiting = [known.share for known in self._known.values() if known.state == "waiting"]
+        waiting = [
+            known.share
+            for known in self._known.values()
+            if known.state == "waiting" and not self.blobs.missing(known.share.seal.average)
+        ]
         for share in sorted(waiting, key=lambda share: (share.header.task != task, -share.header.height)):
             fits = height - share.header.height < params.share_age and past(share.header.parent)
             if fits and share.header.cid not in seen and len(chosen) < params.max_shares:
