@@ -25,6 +25,8 @@ def ordinary() -> str:
     for name in NAMES:
         work, files = load(name)
         spec = work.spec
+        if spec.frozen:  # a state has the trained parameters alone
+            continue
         examples = load_examples(spec, files, spec.train, spec.n_train, CPU)
         plain = PlainLoop(spec, derive_state(work, files, CPU).weights, examples)
         for step in range(ORDINARY_STEPS):
