@@ -186,7 +186,7 @@ async def changed_state_root(scene: Scene, attacker: Attacker) -> None:
     attacker.shout(changed(data, data.index(head.header.state_root)))
 
 
-@attack("one changed byte in a block's result", "invalid block: the block names the model")
+@attack("one changed byte in a block's result", "the block ")
 async def changed_result(scene: Scene, attacker: Attacker) -> Block:
     honest = scene.forger.mined()
     model = Cid(changed(honest.result.model, Cid.SIZE - 1))
