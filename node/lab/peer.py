@@ -184,8 +184,8 @@ class Peer:
         self._judge(share.header, share.seal, self.sample(spec, SHARE_SEGMENTS), share.id)
 
     def audit_idly(self) -> None:
-        """A few more segments of the newest block that it has not replayed whole, as `node.frauds`, but drawn by chance:
-        who goes in order never gets to the last but one. So what all samples have missed is found in time."""
+        """A few more segments of the newest block that it has not replayed whole, as `node.frauds`, but drawn by
+        chance: who goes in order never gets to the last but one. What all samples have missed is found in time."""
         node = self.tree.head
         for _ in range(min(node.height, self.params.finality)):
             block = self.ledger.entries[node.id].block
