@@ -20,6 +20,7 @@ from deepblock.cid import Cid
 from deepblock.spec import TaskSpec
 from deepblock.types import Block, Body, Header, Seal, Share
 from node.auditor import SHARE_SEGMENTS
+from node.frauds import CHUNK
 from node.lab.disk import Disk
 from node.lab.world import World
 
@@ -43,6 +44,7 @@ class Peer:
         self.refused: dict[Cid, tuple[Cid, int | None]] = {}
         """Block → the one that is false, itself or one below, and its false step."""
         self.false_shares: dict[Cid, int] = {}
+        self._replayed: dict[Cid, set[int]] = {}
         self._orphans: dict[Cid, list[tuple[Block, Body]]] = {}
 
     @property
@@ -182,20 +184,25 @@ class Peer:
         self._judge(share.header, share.seal, self.sample(spec, SHARE_SEGMENTS), share.id)
 
     def audit_idly(self) -> None:
-        """One more segment of a recent block. What all others have missed is found in time."""
-        node, depth = self.tree.head, self.world.rng.randrange(self.params.finality)
-        while depth and node.height > 1:
-            node, depth = self.tree.nodes[node.parent], depth - 1
-        block = self.ledger.entries[node.id].block
-        if block.height:
-            segment = self.world.rng.randrange(len(block.seal.states)) + 1
-            try:
-                self._judge(block.header, block.seal, Plan((segment,)), block.id)
-            except Fraud as fraud:
-                self.disprove(block, fraud)
+        """A few more segments of the newest block that it has not replayed whole, as `node.frauds`, but drawn by
+        chance: who goes in order never gets to the last but one. What all samples have missed is found in time."""
+        node = self.tree.head
+        for _ in range(min(node.height, self.params.finality)):
+            block = self.ledger.entries[node.id].block
+            done = self._replayed.setdefault(node.id, set())
+            rest = [step for step in range(1, len(block.seal.states) + 1) if step not in done]
+            if rest:
+                steps = tuple(sorted(self.world.rng.sample(rest, min(CHUNK, len(rest)))))
+                try:
+                    self._judge(block.header, block.seal, Plan(steps), block.id)
+                except Fraud as fraud:
+                    self.disprove(block, fraud)
+                return
+            node = self.tree.nodes[node.parent]
 
     def _judge(self, header: Header, seal: Seal, plan: Plan, key: Cid) -> None:
         self.audited += len(plan.segments)
+        self._replayed.setdefault(key, set()).update(plan.segments)
         judge(plan, seal, self._only(self.ledger.findings(header, seal, key), plan.segments))
 
     def _only(self, found: Findings, segments: tuple[int, ...]) -> Findings:

@@ -47,8 +47,8 @@ def test_no_strategy_earns_more_than_its_work(name):
     assert not summary(name).wins
 
 
-@pytest.mark.parametrize("name", ["thief", "faker-first", "faker-last-but-one", "faker-last", "grinder"])
-def test_who_forges_earns_far_less_than_its_work(name):
+@pytest.mark.parametrize("name", ["faker-first", "faker-last-but-one", "faker-last"])
+def test_who_forges_every_session_earns_far_less_than_its_work(name):
     assert summary(name).ratio < 0.8
 
 
