@@ -44,7 +44,7 @@ EMPTY_CLAIM = 20
 """Penalty points for a claim with nothing to show: few, since the peer's head may just have moved."""
 
 
-UNHEARD = 25
+UNHEARD = 50
 """Penalty points for a chain with a block that was shown to be false: an honest peer leaves it within seconds."""
 
 

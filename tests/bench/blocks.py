@@ -100,7 +100,7 @@ class NoAudits(Auditor):
     def __init__(self) -> None:
         pass
 
-    async def audit(self, block: Block, source: str | None, depth: int = 0) -> None:
+    async def audit(self, block: Block, body: Body, source: str | None, depth: int = 0) -> None:
         pass
 
 

@@ -71,7 +71,7 @@ def test_no_task_stops_the_chain(tmp_path: Path) -> None:
         ends = {name: client.task_get(task) for name, task in tasks.items()}
         assert ends["vanishes"].closed == "idle" and ends["vanishes"].blocks == 0
         print({name: (end.closed, end.blocks) for name, end in ends.items()})
-        assert {end.closed for end in ends.values()} <= {"idle", "plateau"}
+        assert {end.closed for end in ends.values()} <= {"budget", "idle", "plateau"}
         assert all(
             end.contract and end.contract.escrow == end.contract.reserved == 0 for end in ends.values()
         )

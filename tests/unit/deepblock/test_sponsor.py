@@ -67,7 +67,7 @@ def test_inputs_come_to_mean_0_and_deviation_1():
 
 def test_sessions_are_as_long_as_they_count():
     template = Template.load("cnn")
-    small, large = (NODE.base_session_macs // 8, NODE.base_session_macs * 100)
+    small, large = (NODE.base_session_macs // 24, NODE.base_session_macs * 100)
     shrunk = make(
         data("images"), template, Choices("it"), SimpleNamespace(**vars(NODE) | {"base_session_macs": small})
     )
