@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import structlog
 
-from consensus.errors import Fraud, Invalid, NotYet, TaskUnknown
+from consensus.errors import Invalid, NotYet, TaskUnknown
 from consensus.transition import check_block
 from deepblock.cid import Cid
 from deepblock.codec import Malformed, encode
@@ -158,7 +158,7 @@ class Sync:
                 self._peers.penalise(peer, EMPTY_CLAIM, str(error))
             except (DoorError, NotYet) as error:
                 log.info("sync_interrupted", peer=peer, height=self._chain.head.height, reason=str(error))
-            except (Fraud, Disproved) as error:  # it may not have heard yet; the pipeline tells it
+            except Disproved as error:  # it may not have heard yet; the pipeline tells it
                 self._peers.penalise(peer, UNHEARD, f"follows a false block: {error}")
             except (Malformed, Invalid) as error:
                 self._peers.penalise(peer, BAN_SCORE, f"invalid block while catching up: {error}")
