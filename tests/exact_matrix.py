@@ -29,7 +29,10 @@ CONFIGURATIONS = {
     "MKL with AVX2": {"MKL_ENABLE_INSTRUCTIONS": "AVX2"},
     "MKL compatible": {"MKL_CBWR": "COMPATIBLE"},
     "MKL in strict AVX2 mode": {"MKL_CBWR": "AVX2,STRICT"},
+    "no kernels": {"DEEPBLOCK_COMPILED": "0"},
+    "kernels without vector units": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
     "the oldest machine": {
+        "DEEPBLOCK_COMPILED": "0",
         "ATEN_CPU_CAPABILITY": "default",
         "ONEDNN_MAX_CPU_ISA": "SSE41",
         "MKL_CBWR": "COMPATIBLE",

@@ -24,6 +24,7 @@ from tests.session_vectors import Memory
 SIZES = {
     ("devnet", 8): (40, 10),
     ("wide", 8): (20, 2),
+    ("wide", 16): (20, 2),
     ("testnet", 8): (20, 2),
     ("testnet", 16): (20, 2),
     ("residual", 8): (10, 1),

@@ -179,8 +179,10 @@ def test_batches(data, count, shape, n):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_signature():
-    """After all these tests, each kernel has been compiled for its own types and no others."""
+    """In all these tests no kernel has been called with other types than those of its signature."""
     yield
+    from numba.core.sigutils import normalize_signature
+
     for compiled, signature in kernel.KERNELS:
-        compiled.compile(signature)
-        assert len(compiled.signatures) == 1, f"{compiled.__name__} was called with {compiled.signatures}"
+        own, _ = normalize_signature(signature)
+        assert set(compiled.signatures) <= {own}, compiled.__name__
