@@ -30,7 +30,7 @@ CONFIGURATIONS = {
     "MKL compatible": {"MKL_CBWR": "COMPATIBLE"},
     "MKL in strict AVX2 mode": {"MKL_CBWR": "AVX2,STRICT"},
     "no kernels": {"DEEPBLOCK_COMPILED": "0"},
-    "kernels without vector units": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+    "kernels of a generic CPU": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
     "the oldest machine": {
         "DEEPBLOCK_COMPILED": "0",
         "ATEN_CPU_CAPABILITY": "default",
