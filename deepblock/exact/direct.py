@@ -18,7 +18,7 @@ from torch import Tensor
 from deepblock.exact.compiled import sums
 from deepblock.exact.compiled.kernel import columns
 from deepblock.exact.compiled.team import members
-from deepblock.exact.ways import EXACT_IN_FLOAT32, Slice, add_up, check_exact, digits, factors, runs
+from deepblock.exact.ways import EXACT_IN_FLOAT32, Slice, add_up, check_exact, factors, runs
 from deepblock.exact.window import Window
 
 ALL: Final = [slice(None)]
@@ -49,20 +49,10 @@ def input_gradient(dy: Tensor, weight: Tensor, x: Tensor, window: Window, bits: 
 
 
 def weight_gradient(dy: Tensor, x: Tensor, weight: Tensor, window: Window, bits: int) -> Tensor:
-    """The digits of x beside each other, as more channels: a sum over examples takes many runs, each with its costs."""
-    terms = dy[:, 0].numel()
-    check_exact(terms, bits)
-    right = digits(x, bits)
-    beside = channels_last(torch.cat([digit.part for digit in right], 1) if len(right) > 1 else x)
-    gradients = torch.cat([weight] * len(right), 1)
+    def product(x: Tensor, dy: Tensor, examples: slice) -> Tensor:
+        return _backward(dy[examples], channels_last(x[examples]), weight, window, 1)
 
-    def parts() -> Iterator[tuple[Tensor, int]]:
-        for left in digits(dy, bits):
-            for run in _runs(left, right[0].peak, terms, _by_example):
-                integers = _backward(left.part[run], beside[run], gradients, window, 1).chunk(len(right), 1)
-                yield from zip(integers, [left.weight * digit.weight for digit in right], strict=True)
-
-    return add_up(parts())
+    return _product(x, dy, bits, dy[:, 0].numel(), _by_example, product)
 
 
 def _product(

@@ -18,8 +18,8 @@ from torch.nn.functional import max_pool2d, threshold
 from deepblock.exact import convolution
 from deepblock.exact.compiled import pools
 from deepblock.exact.compiled.team import members
-from deepblock.exact.grid import peak_of, quantise
-from deepblock.exact.product import exact_sum, matmul, rescale
+from deepblock.exact.grid import Grid, peak_of, quantise
+from deepblock.exact.product import exact_sum, matmul, rescale, rescale_into
 from deepblock.exact.ways import Way, for_matrices
 from deepblock.exact.window import Window
 
@@ -59,10 +59,11 @@ class Linear:
         grid = quantise(x, self.bits, per_example, wide=wide)
         weight = quantise(self.weight.value, self.bits, wide=wide)
         integers = matmul(grid.q.reshape(-1, x.shape[-1]), weight.q.T, self.bits).view(*x.shape[:-1], -1)
-        return rescale(integers, grid.step, weight.step, self.bias.value), (grid, weight)
+        return rescale(integers, grid.step, weight.step, self.bias.value), grid
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
-        x, weight = saved
+        """To put the weights on their grid again takes less than it would to keep what may be most of the memory."""
+        x: Grid = saved
         peak = peak_of(gradient)
         self.bias.gradient.copy_(exact_sum(gradient, tuple(range(gradient.dim() - 1)), peak))
         bits = max(self.bits, self.gradient_bits)
@@ -70,9 +71,11 @@ class Linear:
         dy = quantise(gradient, bits, peak=peak, wide=wide)
         rows = dy.q.reshape(-1, gradient.shape[-1])
         integers = matmul(rows.T, x.q.reshape(-1, x.q.shape[-1]), bits)
-        self.weight.gradient.copy_(rescale(integers, dy.step, x.step))
+        rescale_into(self.weight.gradient, integers, dy.step, x.step)
         if not needs_input:
             return None
+        del integers
+        weight = quantise(self.weight.value, self.bits, wide=wide)
         return rescale(matmul(rows, weight.q, bits).view(x.q.shape), dy.step, weight.step)
 
 
@@ -102,7 +105,7 @@ class Conv2d:
         self.bias.gradient.copy_(exact_sum(gradient, (0, 2, 3), peak))
         dy = quantise(gradient, self.bits, peak=peak)
         integers = convolution.weight_gradient(dy.q, x.q, weight.q, self._window, self.bits)
-        self.weight.gradient.copy_(rescale(integers, dy.step, x.step))
+        rescale_into(self.weight.gradient, integers, dy.step, x.step)
         if not needs_input:
             return None
         integers = convolution.input_gradient(dy.q, weight.q, x.q, self._window, self.bits)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepblock.exact import int8
 from deepblock.exact.compiled import sums
-from deepblock.exact.compiled.kernel import columns
+from deepblock.exact.compiled.kernel import columns, flat
 from deepblock.exact.compiled.team import members
 from deepblock.exact.grid import SMALLEST, peak_of, quantise
 from deepblock.exact.ways import EXACT_IN_FLOAT32, InexactError, Way, add_up, check_exact, for_matrices, runs
@@ -100,6 +100,22 @@ def rescale(
     else:
         product = integers.mul_(step).float()
     return product.add_(0.0 if bias is None else bias)
+
+
+def rescale_into(target: Tensor, integers: Tensor, step_a: Tensor | float, step_b: Tensor | float) -> None:
+    """Writes `rescale(integers, step_a, step_b)` into a gradient. May overwrite `integers`."""
+    step = step_a * step_b
+    numbers, gradient = flat(integers), flat(target)
+    if (
+        numbers is None
+        or gradient is None
+        or integers.stride() != target.stride()
+        or not isinstance(step, float)
+    ):
+        target.copy_(rescale(integers, step_a, step_b))
+        return
+    kernel = sums.rescale_wide if integers.dtype == torch.float64 else sums.rescale_apart
+    kernel(members(len(numbers)), numbers, gradient, step, _NO_BIAS)
 
 
 def exact_sum(x: Tensor, dims: tuple[int, ...], peak: float | None = None) -> Tensor:

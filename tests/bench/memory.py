@@ -11,7 +11,7 @@ from tests.bench.table import ROOT, Row, paired
 from tests.functional.nodes import Node, running, wait_for
 
 DAEMON = "uvloop, aiohttp, libp2p, plyvel, pydantic"
-WORKER = "torch"
+WORKER = "torch, numba"
 """What they import of others that weighs."""
 
 

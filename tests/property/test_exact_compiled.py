@@ -88,6 +88,20 @@ def test_rescaling(data, shape, order, wide, flat, step):
     assert_same_bits(*both(lambda: product.rescale(integers.clone(), 2.0 ** step[0], 2.0 ** step[1], added)))
 
 
+@given(data=st.data(), shape=PLANES, order=ORDERS, wide=st.booleans(), step=STEPS)
+def test_rescaling_into_a_gradient(data, shape, order, wide, step):
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    integers = arranged(torch.from_numpy(random.integers(-(2**24), 2**24, shape).astype(np.float32)), order)
+    integers = integers.double() if wide else integers
+
+    def written():
+        gradient = torch.full(shape, torch.nan)
+        product.rescale_into(gradient, integers.clone(), 2.0 ** step[0], 2.0 ** step[1])
+        return gradient
+
+    assert_same_bits(*both(written))
+
+
 @given(data=st.data(), shape=PLANES, size=st.integers(1, 3), order=ORDERS, many_ties=st.booleans())
 def test_relu_and_pooling(data, shape, size, order, many_ties):
     *outer, rows, columns = shape

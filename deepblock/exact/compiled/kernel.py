@@ -7,12 +7,21 @@ from typing import Any, Final
 from numpy.typing import NDArray
 from torch import Tensor, channels_last, contiguous_format
 
-try:
-    from numba import njit
-except ImportError:  # there is no wheel for this machine
-    njit = None
 
-ON: Final = njit is not None and os.environ.get("DEEPBLOCK_COMPILED", "1") != "0"
+def _compiler() -> Any:
+    """Numba's; None where it is switched off, or there is no wheel for the machine."""
+    if os.environ.get("DEEPBLOCK_COMPILED") == "0":
+        return None
+    try:
+        from numba import njit
+    except ImportError:
+        return None
+    return njit
+
+
+njit: Final = _compiler()
+
+ON: Final = njit is not None
 """Whether this process uses kernels at all."""
 
 KERNELS: Final[list[tuple[Any, str]]] = []

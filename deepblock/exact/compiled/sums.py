@@ -58,6 +58,12 @@ def rescale_wide(members: int, integers: Array, y: Array, step: float, bias: Arr
     together(members, _rounded_plus, (integers, y, step, tile))
 
 
+@kernel("void(int64, float32[::1], float32[::1], float64, float32[::1])")
+def rescale_apart(members: int, integers: Array, y: Array, step: float, bias: Array) -> None:
+    """The same of integers in float32."""
+    together(members, _rounded_plus, (integers, y, step, tiled(bias)))
+
+
 @part
 def _column_sums(index: int, members: int, x: Array, scale: np.float32, totals: Array) -> None:
     size = totals.shape[1]
