@@ -16,8 +16,7 @@ from deepblock.types import Block, Body, Result, Seal
 def members(block: Block, body: Body) -> tuple[Cid, ...]:
     """Rule E1. The averages whose mean is the ensemble: the block's own first, then those of the carried shares that
     trained the same task, in the body's order, with equal weights."""
-    same = (share.seal.average for share in body.shares if share.header.task == block.header.task)
-    return (block.seal.average, *same)
+    return (block.seal.average, *(share.seal.average for share in body.shares_of(block.header.task)))
 
 
 def required_result(seal: Seal, task: TaskState, derived: Sequence[Result] = ()) -> Result:

@@ -58,7 +58,7 @@ def pay(params: Params, state: State, block: Block, body: Body) -> list[Payout]:
     contract = state.task(task).contract
     if contract is None:
         return []
-    shares = [share for share in body.shares if share.header.task == task]
+    shares = body.shares_of(task)
     payouts = split(params, contract.pay, block, shares)
     escrow.pay_out(state, task, sum(payout.amount for payout in payouts))
     return payouts

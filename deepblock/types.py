@@ -103,6 +103,10 @@ class Body:
     shares: tuple[Share, ...] = ()
     signals: tuple[Cid, ...] = ()
 
+    def shares_of(self, task: Cid) -> tuple[Share, ...]:
+        """Those that trained `task`, in the body's order."""
+        return tuple(share for share in self.shares if share.header.task == task)
+
     @cached_property
     def cid(self) -> Cid:
         return cid_of(self)

@@ -121,9 +121,8 @@ class Auditor:
         spec = self._chain.specs[block.header.task]
         task = self._chain.state(block.header.parent).task(block.header.task)
         with _as_rule_errors(block.seal):
-            for share in body.shares:
-                if share.header.task == block.header.task:
-                    await self._obtain_average(spec, share, source)
+            for share in body.shares_of(block.header.task):
+                await self._obtain_average(spec, share, source)
             derived = await self._jobs.combine(spec, names, task.model)
         audit.judge_result(block, task, derived)
 

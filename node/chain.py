@@ -134,10 +134,7 @@ class Chain:
         switch = None
         if self.tree.is_better(node):
             way = self.tree.switch(self.head.id, parent.id)
-            for undone in way.undo:
-                self._undo(batch, undone)
-            for applied in way.apply:
-                self._apply(batch, self._stored(applied), self._delta(applied))
+            self._go(batch, way)
             self._apply(batch, (block, body), delta)
             batch.put(schema.META_HEAD, block.id)
             switch = Switch(way.undo, (*way.apply, block.id))
@@ -155,10 +152,7 @@ class Chain:
         batch = Batch()
         head = self.tree.heaviest(without=set(gone)) if self.head.id in gone else self.head
         way = self.tree.switch(self.head.id, head.id)
-        for undone in way.undo:
-            self._undo(batch, undone)
-        for applied in way.apply:
-            self._apply(batch, self._stored(applied), self._delta(applied))
+        self._go(batch, way)
         for one in gone:
             batch.delete(schema.node_key(self.tree.nodes[one].height, one))
             batch.delete(schema.UNDO + one)
@@ -248,6 +242,13 @@ class Chain:
         if data is None:
             raise KeyError(f"{self._db.path}: node {name.hex()} of the state tree is missing")
         return data
+
+    def _go(self, batch: Batch, way: Switch) -> None:
+        """The state and the indices of the head's chain, from one stored block to another."""
+        for undone in way.undo:
+            self._undo(batch, undone)
+        for applied in way.apply:
+            self._apply(batch, self._stored(applied), self._delta(applied))
 
     def _delta(self, block: Cid) -> Delta:
         data = self._db.get(schema.UNDO + block)

@@ -48,30 +48,27 @@ def validators(params: Params, network: Cid, spec_of: SpecOf) -> dict[str, Valid
     """Topic → check, run in the libp2p thread. They raise for what its sender could have seen to be false."""
     seals: OrderedDict[Cid, set[Cid]] = OrderedDict()
 
-    def is_new_enough(header: Cid, id_: Cid) -> bool:
-        known = seals.setdefault(header, set())
+    def session_is_plausible(session: Block | Share, check: Callable[[], None]) -> bool:
+        """Of each header, only so many seals are passed on; of a task that is not known here, nothing."""
+        try:
+            check()
+        except TaskUnknown:
+            return False
+        known = seals.setdefault(session.header.cid, set())
         if len(seals) > REMEMBERED:
             seals.popitem(last=False)
-        if id_ not in known and len(known) >= SEALS:
+        if session.id not in known and len(known) >= SEALS:
             return False
-        known.add(id_)
+        known.add(session.id)
         return True
 
     def block_is_plausible(peer: str, data: bytes) -> bool:
         block = decode(Block, data, MAX_BLOCK)
-        try:
-            check_block(params, network, block, spec_of)
-        except TaskUnknown:
-            return False
-        return is_new_enough(block.header.cid, block.id)
+        return session_is_plausible(block, lambda: check_block(params, network, block, spec_of))
 
     def share_is_plausible(peer: str, data: bytes) -> bool:
         share = decode(Share, data, MAX_SHARE)
-        try:
-            check_share(params, network, share, spec_of)
-        except TaskUnknown:
-            return False
-        return is_new_enough(share.header.cid, share.id)
+        return session_is_plausible(share, lambda: check_share(params, network, share, spec_of))
 
     def transaction_is_plausible(peer: str, data: bytes) -> bool:
         check_transaction(params, network, decode(Transaction, data, MAX_TRANSACTION))

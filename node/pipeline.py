@@ -6,7 +6,6 @@
 The rules are `consensus`; what a rule's refusal costs a peer is decided where the block came in.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from node.fetch import Fetcher, NotAvailable
 from node.log import said
 from node.mempool import Mempool
 from node.messages import Accusation, topic_of
+from node.verdicts import Verdicts
 
 log = structlog.get_logger("chain")
 
@@ -103,7 +103,7 @@ class Pipeline:
         self._auditor = auditor
         self._publish = publish
         self._clock = clock
-        self._running: dict[Cid, asyncio.Task[None]] = {}
+        self._verdicts = Verdicts()
         self._accusations: dict[Cid, Accusation] = {}
         self.on_head: list[Callable[[Switch], None]] = []
 
@@ -115,17 +115,8 @@ class Pipeline:
         Whoever brings a block that is on its way already waits for the same verdict.
         """
         block = decode(Block, data, MAX_BLOCK)
-        task = self._running.get(block.id)
-        if task is None:
-            task = self._running[block.id] = asyncio.ensure_future(self._take(block, origin, body))
-            task.add_done_callback(lambda done: self._ended(block.id, done))
-        await asyncio.shield(task)
+        await self._verdicts.of(block.id, lambda: self._take(block, origin, body))
         return block
-
-    def _ended(self, block: Cid, task: asyncio.Task[None]) -> None:
-        del self._running[block]
-        if not task.cancelled():
-            task.exception()  # seen, even where whoever waited for it has gone
 
     async def _take(self, block: Block, origin: Origin, body: Body | None) -> None:
         if self._chain.node(block.id):
@@ -175,8 +166,7 @@ class Pipeline:
     async def _parent(self, block: Block) -> None:
         """The parent is in the tree, at once or when its own verdict is there."""
         parent = block.header.parent
-        if on_its_way := self._running.get(parent):
-            await asyncio.wait([on_its_way])
+        await self._verdicts.settled(parent)
         if self._chain.node(parent):
             return
         if reason := self._chain.rejection(parent):

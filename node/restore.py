@@ -70,10 +70,7 @@ class Restorer:
         its own alone, if its average is the model."""
         found = [(block.header, block.seal)]
         if block.result.model != block.seal.average:
-            shares = self._body(block).shares
-            found += [
-                (share.header, share.seal) for share in shares if share.header.task == block.header.task
-            ]
+            found += [(share.header, share.seal) for share in self._body(block).shares_of(block.header.task)]
         return [
             (header, seal, self._chain.state(header.parent).task(header.task).model)
             for header, seal in found

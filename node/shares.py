@@ -4,8 +4,6 @@ A share comes by gossip or from this node's own miner. It is checked and audited
 miner for as long as a block could carry it. Its states are served as long as those of blocks.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -22,6 +20,8 @@ from node.auditor import Auditor
 from node.chain import Chain
 from node.log import said
 from node.messages import topic_of
+from node.pipeline import Clock, Publish
+from node.verdicts import Verdicts
 
 log = structlog.get_logger("shares")
 
@@ -29,9 +29,6 @@ MAX_SHARE: Final = 64 << 10
 """Bytes: K CIDs, and little else."""
 CAPACITY: Final = 256
 """Shares that wait at once."""
-
-Publish = Callable[[str, bytes], Awaitable[None]]
-Clock = Callable[[], float]
 
 
 @dataclass(eq=False)
@@ -65,7 +62,7 @@ class Shares:
     publish: Publish
     clock: Clock
     _known: dict[Cid, Known] = field(default_factory=dict)
-    _running: dict[Cid, asyncio.Task[None]] = field(default_factory=dict)
+    _verdicts: Verdicts = field(default_factory=Verdicts)
 
     def known(self) -> list[Known]:
         """Those that wait and those of the last blocks, in the order in which they came."""
@@ -74,11 +71,7 @@ class Shares:
     async def receive(self, data: bytes, source: str | None) -> None:
         """Takes in one that came by gossip; `source`: who vouched for it. Raises Malformed, Invalid, or NotYet."""
         share = decode(Share, data, MAX_SHARE)
-        task = self._running.get(share.id)
-        if task is None:
-            task = self._running[share.id] = asyncio.ensure_future(self._take(share, source))
-            task.add_done_callback(lambda done: self._ended(share.id, done))
-        await asyncio.shield(task)
+        await self._verdicts.of(share.id, lambda: self._take(share, source))
 
     async def offer(self, share: Share) -> None:
         """From this node's own miner: into the pool, and to the others. Raises RuleError where it is none."""
@@ -162,8 +155,3 @@ class Shares:
         seal = self._known.pop(id_).share.seal
         for cid in (*seal.states, seal.average):
             self.blobs.remove(cid)
-
-    def _ended(self, share: Cid, task: asyncio.Task[None]) -> None:
-        del self._running[share]
-        if not task.cancelled():
-            task.exception()  # seen, even where whoever waited for it has gone

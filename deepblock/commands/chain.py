@@ -83,9 +83,7 @@ def block(context: Context, options: Namespace) -> int:
 
 def _which(found: api.BlockInfo) -> str:
     """Of the candidates of rule E2, the one that became the model."""
-    same = (
-        [share for share in found.body.shares if share.header.task == found.header.task] if found.body else []
-    )
+    same = found.body.shares_of(found.header.task) if found.body else ()
     if found.result.model == found.seal.average:
         return "the session's own average"
     if found.result.model == found.starts_from:

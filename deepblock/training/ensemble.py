@@ -3,7 +3,7 @@
 Averages are added as integers, so the order of the members does not matter, and one can be taken out again exactly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,27 +15,24 @@ from deepblock.spec import TaskSpec, trained_parameters
 from deepblock.training.state import SUM_ONE, load_model, store_model
 
 
-def combine(spec: TaskSpec, files: Files, members: Sequence[Cid]) -> Cid:
-    """Keeps the file of f32(f64(A) / (n·2^24)), A = Σ round_half_even(f64(average)·2^24); its CID. One member is its
-    own mean.
+def derive(spec: TaskSpec, files: Files, members: Sequence[Cid], model: Cid | None) -> tuple[Cid, ...]:
+    """Keeps the files of what follows from the averages `members`, and gives their CIDs. With
+    A = Σ round_half_even(f64(average)·2^24):
 
-    `members`: CIDs of averages in `files`. Raises Malformed where one is not a model of the task, and what `files`
-    raises where it is missing.
+    the ensemble, f32(f64(A) / (n·2^24)); and, where the task has a `model` before, the outer step, from there to the
+    ensemble and half as far again: f32(f64(3·A − n·P) / (2·n·2^24)), P = round_half_even(f64(model)·2^24).
+
+    One member is its own ensemble. Raises Malformed where a file is not a model of the task, and what `files` raises
+    where it is missing.
     """
-    if len(members) == 1:
-        return members[0]
     totals = _totals(spec, files, members)
-    count = np.float64(len(members) * SUM_ONE)
-    return store_model(spec, files, {name: _quotient(total, count) for name, total in totals.items()})
-
-
-def step_out(spec: TaskSpec, files: Files, members: Sequence[Cid], model: Cid) -> Cid:
-    """Keeps the file of the outer step, the ensemble's way from the task's `model` half as far again:
-    f32(f64(3·A − n·P) / (2·n·2^24)), P = round_half_even(f64(model)·2^24); its CID. Raises as `combine` does."""
-    totals, before = _totals(spec, files, members), _totals(spec, files, [model])
-    count = np.float64(2 * len(members) * SUM_ONE)
-    further = {name: 3 * total - len(members) * before[name] for name, total in totals.items()}
-    return store_model(spec, files, {name: _quotient(total, count) for name, total in further.items()})
+    count = len(members)
+    ensemble = members[0] if count == 1 else _stored(spec, files, totals, count)
+    if model is None:
+        return (ensemble,)
+    before = _totals(spec, files, [model])
+    further = {name: 3 * total - count * before[name] for name, total in totals.items()}
+    return (ensemble, _stored(spec, files, further, 2 * count))
 
 
 def _totals(spec: TaskSpec, files: Files, models: Sequence[Cid]) -> dict[str, NDArray[np.int64]]:
@@ -49,6 +46,12 @@ def _totals(spec: TaskSpec, files: Files, models: Sequence[Cid]) -> dict[str, ND
     }
 
 
-def _quotient(total: NDArray[np.int64], count: np.float64) -> NDArray[np.float32]:
-    """In float32, within what a model may hold, and never −0."""
-    return np.clip((total.astype(np.float64) / count).astype(np.float32), -LIMIT, LIMIT) + np.float32(0.0)
+def _stored(spec: TaskSpec, files: Files, totals: Mapping[str, NDArray[np.int64]], count: int) -> Cid:
+    """The model total / (count·2^24) in float32, within what a model may hold, and never −0."""
+    divisor = np.float64(count * SUM_ONE)
+    model = {
+        name: np.clip((total.astype(np.float64) / divisor).astype(np.float32), -LIMIT, LIMIT)
+        + np.float32(0.0)
+        for name, total in totals.items()
+    }
+    return store_model(spec, files, model)

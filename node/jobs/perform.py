@@ -131,9 +131,7 @@ class Performer:
 
     def _combine(self, work: Combine) -> Combined:
         spec, files = work.spec, self._files
-        models = [ensemble.combine(spec, files, work.members)]
-        if work.model:
-            models.append(ensemble.step_out(spec, files, work.members, work.model))
+        models = ensemble.derive(spec, files, work.members, work.model)
         return Combined(
             tuple(Model(model, score.score(spec, files, model, device=self._device)) for model in models)
         )

@@ -7,7 +7,7 @@ import pytest
 from deepblock.codec import Malformed
 from deepblock.spec import parameters
 from deepblock.tensors import model_manifest, pack, unpack
-from deepblock.training.ensemble import combine, step_out
+from deepblock.training.ensemble import derive
 from tests.rpc_parts import DIGITS
 from tests.session_vectors import Memory
 
@@ -43,7 +43,7 @@ def half_even(x: Fraction) -> int:
 def test_the_mean_is_that_of_integers(files, spec, count, scale):
     members = models(spec, files, count, scale)
     manifest = model_manifest(spec)
-    found = unpack(files.get_file(combine(spec, files, members), 10**6), manifest)
+    found = unpack(files.get_file(derive(spec, files, members, None)[0], 10**6), manifest)
     opened = [unpack(files.get_file(member, 10**6), manifest) for member in members]
     for name in parameters(spec):
         for place in list(np.ndindex(found[name].shape))[:50]:
@@ -53,28 +53,28 @@ def test_the_mean_is_that_of_integers(files, spec, count, scale):
 
 def test_the_order_of_the_members_does_not_matter(files, spec):
     members = models(spec, files, 5)
-    mean = combine(spec, files, members)
+    mean = derive(spec, files, members, None)[0]
     random.Random(1).shuffle(members)
-    assert combine(spec, files, members) == mean
+    assert derive(spec, files, members, None)[0] == mean
 
 
 def test_one_member_is_its_own_mean(files, spec):
     (member,) = models(spec, files, 1)
-    assert combine(spec, files, [member]) == member
+    assert derive(spec, files, [member], None)[0] == member
 
 
 def test_a_member_of_another_task_is_refused(files, spec):
     members = models(spec, files, 2)
     stranger = files.put_file(b"no model")
     with pytest.raises(Malformed):
-        combine(spec, files, [*members, stranger])
+        derive(spec, files, [*members, stranger], None)
 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_the_outer_step_goes_half_as_far_again(files, spec, count):
     *members, model = models(spec, files, count + 1)
     manifest = model_manifest(spec)
-    found = unpack(files.get_file(step_out(spec, files, members, model), 10**6), manifest)
+    found = unpack(files.get_file(derive(spec, files, members, model)[1], 10**6), manifest)
     opened = [unpack(files.get_file(member, 10**6), manifest) for member in (*members, model)]
     for name in parameters(spec):
         for place in list(np.ndindex(found[name].shape))[:50]:
@@ -91,6 +91,6 @@ def test_the_outer_step_stays_within_what_a_model_may_hold(files, spec):
     ends = [{name: np.full(shape, end, np.float32) for name, shape in shapes} for end in (3e4, -3e4)]
     average, model = (files.put_file(pack(end, model_manifest(spec))) for end in ends)
     found = unpack(
-        files.get_file(step_out(spec, files, [average, average], model), 10**6), model_manifest(spec)
+        files.get_file(derive(spec, files, [average, average], model)[1], 10**6), model_manifest(spec)
     )
     assert {float(number) for tensor in found.values() for number in tensor.flat} == {2.0**15 - 2.0**-8}
