@@ -150,6 +150,12 @@ class Blockstore:
         return self._path / text[-3:-1] / text  # all CIDs begin alike, and the last character has 3 bits
 
     def _write(self, file: Path, data: bytes) -> None:
-        self._unfinished.mkdir(parents=True, exist_ok=True)  # somebody may have emptied the folder meanwhile
+        try:
+            self._write_once(file, data)
+        except FileNotFoundError:  # somebody has taken the folder away meanwhile
+            self._write_once(file, data)
+
+    def _write_once(self, file: Path, data: bytes) -> None:
+        self._unfinished.mkdir(parents=True, exist_ok=True)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, data, mode=0o600, aside=self._unfinished)
