@@ -32,7 +32,7 @@ $(VENV)/.installed: pyproject.toml locks/build.txt locks/dev.txt
 	@$(LOCK) -r locks/dev.txt
 	@$(PIP) $(TORCH_FLAGS) torch==2.13.0
 	@$(PIP) --no-deps --no-build-isolation --editable .
-	@echo "Compiling the kernels of exact training for this machine (about 20 seconds)"
+	@echo "Compiling the kernels of exact training for this machine (about half a minute)"
 	@$(BIN)/python -m deepblock.exact.compiled
 	@touch $@
 
