@@ -1,4 +1,7 @@
-"""Causal multi-head self-attention (exact: Attention).
+"""Causal multi-head self-attention (exact: Attention). What is between its products is in heads.py.
+
+The slow twin is `reference/attention.py`. Every product checks its bound, 2^53 or in float32 2^24 (`_product`,
+`matmul`); t_i and r_i are sums of integers too.
 
     Q, K, V = the three parts of x ⊗ Wᵀ + b, each [N, heads, T, d];   z_ij = Q_i·K_j / √d, for j ≤ i
     q_ij = round_half_even(exp(z_ij − max_j z_ij) · (2^(bits−1) − 1)),   t_i = Σ_j q_ij
@@ -26,7 +29,7 @@ from torch import Tensor
 from deepblock.exact import heads
 from deepblock.exact.elementwise import add
 from deepblock.exact.grid import Grid, peak_of, quantise
-from deepblock.exact.layers import Parameter, Saved
+from deepblock.exact.layers import Parameter
 from deepblock.exact.product import exact_sum, matmul, rescale
 from deepblock.exact.rows import number
 from deepblock.exact.ways import EXACT_IN_FLOAT32, WHOLE_BITS, check_exact
@@ -36,7 +39,7 @@ LARGEST_FACTOR: Final = 2.0**127
 
 
 class _Tape(NamedTuple):
-    """`x`, `heads` (Q, K, V) and `out` (O, [N, T, features]) on their grids; `weights`: q, `totals`: t."""
+    """`x`, `heads` (Q, K, V) and `out` (O) on their grids; `weights`: q, `totals`: t. Shapes: Attention."""
 
     x: Grid
     heads: tuple[Grid, Grid, Grid]
@@ -47,7 +50,17 @@ class _Tape(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Weights as in torch.nn.MultiheadAttention: [3·features, features] and [features, features]."""
+    """Weights as in torch.nn.MultiheadAttention. With N examples, T tokens, h heads and d = features / h:
+
+    | what | shape |
+    |---|---|
+    | x, y, dy, dx; O joined, dO; dQ, dK, dV joined | [N, T, features] |
+    | in_proj_weight (W_Q, W_K, W_V, one above the other), in_proj_bias | [3·features, features], [3·features] |
+    | out_proj_weight, out_proj_bias | [features, features], [features] |
+    | Q, K, V: the grids in `_Tape.heads` | [N, h, T, d] |
+    | I, q (`_Tape.weights`), D, dz: row i for a query, column j for a key; q, dz are 0 where j > i | [N, h, T, T] |
+    | t (`_Tape.totals`), r: one number for each row | [N, h, T, 1] |
+    """
 
     in_proj_weight: Parameter
     in_proj_bias: Parameter
@@ -56,7 +69,7 @@ class Attention:
     heads: int
     bits: int
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, _Tape]:
         inputs = quantise(x, self.bits, per_example)
         projected = self._apply(inputs, self.in_proj_weight, self.in_proj_bias)
         queries, keys, values = heads.split(projected, 3, self.heads, self.bits, per_example)
@@ -68,12 +81,11 @@ class Attention:
         y = self._apply(out, self.out_proj_weight, self.out_proj_bias)
         return y, _Tape(inputs, (queries, keys, values), weights, totals, out)
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
-        tape: _Tape = saved
+    def backward(self, gradient: Tensor, saved: _Tape, needs_input: bool) -> Tensor | None:
         out_weight = quantise(self.out_proj_weight.value, self.bits)
         peak = peak_of(gradient)
         dy = quantise(gradient, self.bits, peak=peak)
-        self.out_proj_weight.gradient.copy_(self._weight_gradient(dy, tape.out))
+        self.out_proj_weight.gradient.copy_(self._weight_gradient(dy, saved.out))
         self.out_proj_bias.gradient.copy_(exact_sum(gradient, (0, 1), peak))
         d_out = rescale(self._rows(dy.q, out_weight.q), dy.step, out_weight.step)
 
@@ -81,11 +93,11 @@ class Attention:
         bias_gradients = self.in_proj_bias.gradient.chunk(3)
         grids = []
         for part, of_weight, of_bias in zip(
-            self._heads_backward(d_out, tape), weight_gradients, bias_gradients, strict=True
+            self._heads_backward(d_out, saved), weight_gradients, bias_gradients, strict=True
         ):
             peak = peak_of(part)
             grids.append(quantise(part, self.bits, peak=peak))
-            of_weight.copy_(self._weight_gradient(grids[-1], tape.x))
+            of_weight.copy_(self._weight_gradient(grids[-1], saved.x))
             of_bias.copy_(exact_sum(part, (0, 1), peak))
         if not needs_input:
             return None
@@ -114,6 +126,7 @@ class Attention:
         return number(1.0 / math.sqrt(self.in_proj_weight.value.shape[1] // self.heads), like)
 
     def _apply(self, x: Grid, weight: Parameter, bias: Parameter) -> Tensor:
+        """x ⊗ Wᵀ + b of each token."""
         grid = quantise(weight.value, self.bits)
         return rescale(self._rows(x.q, grid.q.T), x.step, grid.step).add_(bias.value)
 
@@ -126,8 +139,8 @@ class Attention:
         return matmul(x.flatten(0, 1), matrix, self.bits).view(*x.shape[:2], -1)
 
     def _product(self, a: Tensor, b: Tensor) -> Tensor:
-        """The integers a · b, of a matrix for each head: in float32 where that holds them and their
-        differences, else in float64."""
+        """The integers a · b, of a matrix for each head: in float32 where that holds them and their differences, else
+        in float64."""
         check_exact(a.shape[-1], self.bits)
         largest = a.shape[-1] * (2 ** (self.bits - 1) - 1) ** 2
         if self.bits <= WHOLE_BITS and 2 * largest < EXACT_IN_FLOAT32:

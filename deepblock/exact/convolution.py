@@ -1,13 +1,13 @@
-"""The three products of a convolution as integers, by the way that suits them (README: Ways).
+"""The three products of a convolution as integers: directly where that is exact, else on patches (README: Ways).
 
 x: [N, channels, height, width]; W: [out, channels, kernel, kernel]; y and dy: [N, out, height', width']: the
 q of their grids.
 
     y[n,o,i,j] = Σ over c, a, b of x[n, c, stride·i + a − padding, stride·j + b − padding] · W[o,c,a,b]
 
-and the gradients sum the same pairs: dx over o and the places that a pixel goes to, dW over n, i, j. Results
-are in float32 or float64, whichever held them. `way` overrules the choice; InexactError says that it could
-not hold a sum.
+and the gradients sum the same pairs: dx over o and the places that a pixel goes to, dW over n, i, j. The slow twins are
+`reference.layers.conv2d` and `conv2d_backward`. Results are in float32 or float64, whichever held them. `way` overrules
+the choice; InexactError says that it could not hold a sum.
 """
 
 from collections.abc import Callable

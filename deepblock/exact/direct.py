@@ -1,12 +1,12 @@
-"""Convolutions as oneDNN computes them directly, on integers in float32 (README: Ways).
+"""Convolutions as oneDNN computes them directly, on integers in float32: a way (README: Ways).
 
-Exact because the magnitudes of a sum's terms add up to less than 2^24: then no partial sum rounds, whatever
-the order. A transform (Winograd, FFT) would round; oneDNN applies one only if asked to, and torch asks for
-`convolution_direct`. It is called by its name where it can be: torch's own choice might be NNPACK, which has
-Winograd for forward passes.
+Gives the integers of `reference.layers.conv2d`. Exact because the magnitudes of a sum's terms add up to less than 2^24,
+if need be in runs: then no partial sum rounds, whatever the order. A transform (Winograd, FFT) would round; oneDNN
+applies one only if asked to, and torch asks for `convolution_direct`. It is called by its name where it can be: torch's
+own choice might be NNPACK, which has Winograd for forward passes.
 
-Shapes as in `convolution.py`. Results are integers in float32; in float64 where they are put together from
-several parts. Each raises InexactError where float32 could not hold a sum.
+Shapes as in `convolution.py`. Results are integers in float32; in float64 where they are put together from several runs
+or digits. Each raises InexactError where float32 could not hold a sum.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +18,7 @@ from torch import Tensor
 from deepblock.exact.compiled import sums
 from deepblock.exact.compiled.kernel import columns
 from deepblock.exact.compiled.team import members
-from deepblock.exact.ways import EXACT_IN_FLOAT32, Slice, add_up, check_exact, factors, runs
+from deepblock.exact.ways import EXACT_IN_FLOAT32, Digit, add_up, check_exact, karatsuba, runs
 from deepblock.exact.window import Window
 
 ALL: Final = [slice(None)]
@@ -63,22 +63,22 @@ def _product(
     magnitudes: Callable[[Tensor], Tensor],
     product: Callable[[Tensor, Tensor, slice], Tensor],
 ) -> Tensor:
-    """Adds up `product` over the factors of a and b and over runs of what it sums. `terms`: how many a sum has."""
+    """Adds up `product` over the digits of a and b and over runs of what it sums. `terms`: how many a sum has."""
     check_exact(terms, bits)
 
-    def parts() -> Iterator[tuple[Tensor, int]]:
-        for left, right in zip(factors(a, bits), factors(b, bits), strict=True):
+    def products() -> Iterator[tuple[Tensor, int]]:
+        for left, right in zip(karatsuba(a, bits), karatsuba(b, bits), strict=True):
             for run in _runs(right, left.peak, terms, magnitudes):
-                yield product(left.part, right.part, run), left.weight
+                yield product(left.values, right.values, run), left.weight
 
-    return add_up(parts())
+    return add_up(products())
 
 
-def _runs(part: Slice, peak: int, terms: int, magnitudes: Callable[[Tensor], Tensor]) -> Iterable[slice]:
-    """`runs` of the `magnitudes` of a part that meets numbers up to `peak`; one, if the number of terms settles it."""
-    if terms * part.peak * peak < EXACT_IN_FLOAT32:
+def _runs(digit: Digit, peak: int, terms: int, magnitudes: Callable[[Tensor], Tensor]) -> Iterable[slice]:
+    """`runs` of the `magnitudes` of a digit that meets numbers up to `peak`; one, if the number of terms settles it."""
+    if terms * digit.peak * peak < EXACT_IN_FLOAT32:
         return ALL
-    return runs(magnitudes(part.part), peak)
+    return runs(magnitudes(digit.values), peak)
 
 
 def _by_example(dy: Tensor) -> Tensor:

@@ -1,4 +1,8 @@
-"""Elementwise rules: separate IEEE-754 operations, and exp and log made of them (exact: Elementwise; exp, log)."""
+"""Elementwise rules: exp and log (exact: exp, log), additions without NaN (No NaN), the update (Update).
+
+The slow twins have the same names in `reference.arithmetic`, and `add`, `quiet` in `reference.layers`. No sums, so no
+bounds: every line is one IEEE-754 operation, or several in the order of the definition.
+"""
 
 from typing import Final
 

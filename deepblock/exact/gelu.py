@@ -1,5 +1,7 @@
 """GELU by a polynomial (exact: GELU).
 
+The slow twin is `reference.layers.gelu`. Nothing is summed, so there is no bound.
+
 x·Φ(x) = max(x, 0) − a·ψ(a) with a = |x| and ψ(a) = Φ(−a), which falls from ½ to nothing. Here a := min(|x|, 4) and ψ is
 a polynomial in w = 1 − a/4 that begins with w²: at a = 4 it ends smoothly in exactly 0, and beyond, GELU is ReLU. So
 y' = 1 − (a·ψ)' where x > 0, else (a·ψ)', and that derivative is a polynomial in w too (constants.py). Everything is
@@ -17,14 +19,13 @@ from deepblock.exact.compiled.kernel import flat
 from deepblock.exact.compiled.team import members
 from deepblock.exact.constants import GELU_REACH, GELU_SLOPE_TERMS, GELU_TERMS, TINY
 from deepblock.exact.elementwise import quiet_
-from deepblock.exact.layers import Saved
 
 
 @dataclass(frozen=True, slots=True)
 class GELU:
     """y = max(x, 0) − a·w·w·(… (t₇·w + t₆)·w + … + t₂); dx = dy·y', where NaN (Inf · 0) counts as 0."""
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Tensor]:
         numbers = flat(x)
         if numbers is not None:
             y = torch.empty_like(x)
@@ -34,8 +35,8 @@ class GELU:
         bump = _polynomial(w, GELU_TERMS).mul_(w).mul_(w).mul_(reach)
         return hardshrink(x, TINY).clamp_min_(0.0).sub_(bump).add_(0.0), x
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
-        x: Tensor = saved
+    def backward(self, gradient: Tensor, saved: Tensor, needs_input: bool) -> Tensor | None:
+        x = saved
         numbers, dy = flat(x), flat(gradient)
         if numbers is not None and dy is not None and x.stride() == gradient.stride():
             dx = torch.empty_like(x)

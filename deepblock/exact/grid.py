@@ -1,4 +1,8 @@
-"""Grid: a tensor as integers times a power of two (exact: Grid)."""
+"""Grid: a tensor as integers times a power of two (exact: Grid). The slow twin is `reference.arithmetic.quantise`.
+
+Nothing but the one rounding to an integer rounds: times a power of two is exact, and float32 holds |q| ≤ 2^(bits−1) − 1
+of whatever `bits`, as rounding a float32 gives a float32.
+"""
 
 import math
 from typing import Final, NamedTuple
@@ -53,12 +57,12 @@ def quantise(
     `wide`: q is wanted in float64; it need not come so.
 
     x · s is exact, as s is a power of two, except far below ½, which rounds to 0 anyhow. Float32 holds q for any
-    `bits`: rounding a float32 to an integer needs no more digits than it has.
+    `bits`: rounding a float32 to an integer needs no more bits than it has.
     """
     if peak is None and not per_example:
         peak = peak_of(x)
     if peak is None:
-        return quantise_on_device(x, bits, per_example)
+        return quantise_in_tensors(x, bits, per_example)
     if not SMALLEST <= peak < math.inf:  # so also a NaN
         return Grid(torch.zeros_like(x), 1.0)
     scale = math.ldexp(1.0, bits - 1 - math.frexp(peak)[1])
@@ -75,8 +79,9 @@ def quantise(
     return Grid(q, 1.0 / scale)
 
 
-def quantise_on_device(x: Tensor, bits: int, per_example: bool) -> Grid:
-    """The same, without the host's help: exponents and powers of two are read and made from bits, on the device."""
+def quantise_in_tensors(x: Tensor, bits: int, per_example: bool) -> Grid:
+    """The same where max|x| is no Python number: on a GPU, which the host should not wait for, and on any device where
+    each example has its own. Exponents are read from the bits of floats, and powers of two made of bits."""
     field = _exponent_field(x, per_example)
     usable = field.clamp(_SMALLEST, _LARGEST)
     # max|x| = m · 2^(field − 127) with 1 ≤ m < 2, so e = field − 126, and the field of s is bits + 252 − field.

@@ -1,14 +1,21 @@
-"""Convolution in groups of channels (exact: Layers). One group is Conv2d, in layers.py, with the same bits."""
+"""Convolution in groups of channels (exact: Layers). One group is Conv2d, in layers.py, with the same bits.
+
+The slow twin is `reference.layers.conv2d`, which takes groups too. Products are float64, below 2^53 (`check_exact`).
+"""
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn.functional import fold, unfold
 
 from deepblock.exact.grid import quantise
-from deepblock.exact.layers import Parameter, Saved
+from deepblock.exact.layers import Parameter
 from deepblock.exact.product import exact_sum, rescale
 from deepblock.exact.ways import check_exact
+
+_Kept = tuple[Tensor, Tensor | float, Tensor, Tensor | float, torch.Size]
+"""Patches of x and their step; W as [groups, out / groups, k] and its step; the shape of x."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +33,7 @@ class GroupedConv2d:
     groups: int
     bits: int
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, _Kept]:
         grid = quantise(x, self.bits, per_example)
         weight = quantise(self.weight.value, self.bits)
         kernels = weight.q.double().reshape(self.groups, len(weight.q) // self.groups, -1)
@@ -39,7 +46,7 @@ class GroupedConv2d:
         y = rescale(integers, grid.step, weight.step).add_(self.bias.value[:, None, None])
         return y, (patches, grid.step, kernels, weight.step, x.shape)
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, saved: _Kept, needs_input: bool) -> Tensor | None:
         patches, x_step, kernels, weight_step, x_shape = saved
         examples, groups, fan_in, positions = patches.shape
         out, _, side, _ = self.weight.value.shape

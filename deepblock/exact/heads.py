@@ -1,5 +1,9 @@
 """What attention does between its products (exact: Attention): by kernels, or by torch's operations with the same bits.
 
+The slow twins are in `reference.attention`: `_heads` of `split`, `_weights` of `weigh`, `_attend` of `join`,
+`_heads_backward` of `shares`, `_scores_backward` of `score_gradients`. Exact because t_i adds up T integers below
+2^(bits−1), far below 2^53, and r_i is a `row_sums`.
+
 Tokens are [N, T, features], heads [N, heads, T, d] with features = heads · d, weights [N, heads, T, T].
 """
 

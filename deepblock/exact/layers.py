@@ -1,11 +1,12 @@
-"""Layers, forward and backward (exact: Layers).
+"""Linear, Conv2d, ReLU, MaxPool and Flatten, forward and backward (exact: Layers).
 
-Tensors are float32 [N, features], [N, channels, height, width] or [N, tokens, features].
+The slow twins are the functions of those names in `reference.layers`. Nothing here adds up numbers but `matmul`,
+`convolution` and `exact_sum`, which check their bounds; the rest are comparisons and moves.
 
-A layer's `forward` gives its output and what `backward` needs; `backward` takes the loss's gradient with respect
-to the output, writes those of its parameters, and gives that with respect to the input if it `needs_input`.
-
-Planes are kept in channels-last memory order, which is faster; no value depends on it.
+Tensors are float32 [N, features], [N, channels, height, width] or [N, tokens, features]. A layer's `forward` gives its
+output and what `backward` needs; `backward` takes the loss's gradient with respect to the output, writes those of its
+parameters, and gives that with respect to the input if it `needs_input`. Planes are kept in channels-last memory order,
+which is faster; no value depends on it.
 """
 
 from dataclasses import dataclass, field
@@ -24,13 +25,17 @@ from deepblock.exact.ways import Way, for_matrices
 from deepblock.exact.window import Window
 
 Saved = Any
-"""What a layer keeps from its forward pass for its backward pass."""
+"""What a layer's `forward` keeps for its own `backward`, and nobody else looks at. Each layer's signature says
+what that is; it is Any only where layers of all kinds meet: in the protocol below, and in a chain."""
 
 
 class Layer(Protocol):
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]: ...
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+        """y, and what `backward` needs. `per_example`: each x[n] has a grid of its own, as in scoring and frozen
+        layers; else the batch shares one, as in training."""
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None: ...
+    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+        """dx, of the shape of x, from dy, of the shape of y; None if nobody `needs_input`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +59,17 @@ class Linear:
     bits: int
     gradient_bits: int = field(default=0, kw_only=True)
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Grid]:
         wide = for_matrices(self.bits, x.device) is Way.FLOAT64
         grid = quantise(x, self.bits, per_example, wide=wide)
         weight = quantise(self.weight.value, self.bits, wide=wide)
         integers = matmul(grid.q.reshape(-1, x.shape[-1]), weight.q.T, self.bits).view(*x.shape[:-1], -1)
         return rescale(integers, grid.step, weight.step, self.bias.value), grid
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
-        """To put the weights on their grid again takes less than it would to keep what may be most of the memory."""
-        x: Grid = saved
+    def backward(self, gradient: Tensor, saved: Grid, needs_input: bool) -> Tensor | None:
+        """`saved`: the grid of x. To put the weights on theirs again takes less than to keep what may be most of the
+        memory."""
+        x = saved
         peak = peak_of(gradient)
         self.bias.gradient.copy_(exact_sum(gradient, tuple(range(gradient.dim() - 1)), peak))
         bits = max(self.bits, self.gradient_bits)
@@ -84,7 +90,7 @@ class Conv2d:
     """y[n,o,i,j] = Σ_{c,a,b} x[n, c, stride·i + a − padding, stride·j + b − padding] ⊗ W[o,c,a,b] + bias[o].
 
     x is zero outside. dW sums dy ⊗ x over examples and positions; dx sums dy ⊗ W over outputs and the patches
-    that a pixel is in; each of the three is one product, of integers, and rounds once.
+    that a pixel is in. Each of the three is one product, of integers, and rounds once.
     """
 
     weight: Parameter
@@ -93,13 +99,14 @@ class Conv2d:
     padding: int
     bits: int
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, tuple[Grid, Grid]]:
         grid = quantise(x, self.bits, per_example)
         weight = quantise(self.weight.value, self.bits)
         integers = convolution.forward(grid.q, weight.q, self._window, self.bits)
         return rescale(integers, grid.step, weight.step, self.bias.value), (grid, weight)
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, saved: tuple[Grid, Grid], needs_input: bool) -> Tensor | None:
+        """`saved`: the grids of x and W."""
         x, weight = saved
         peak = peak_of(gradient)
         self.bias.gradient.copy_(exact_sum(gradient, (0, 2, 3), peak))
@@ -120,11 +127,12 @@ class Conv2d:
 class ReLU:
     """max(x, 0) + 0.0 (so never −0). The gradient passes where x > 0, else it is +0."""
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Tensor]:
         y = threshold(x, 0.0, 0.0)  # 0.0 in place of whatever is not above 0.0, so of −0 too
         return y, y
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor:
+    def backward(self, gradient: Tensor, saved: Tensor, needs_input: bool) -> Tensor:
+        """`saved`: y."""
         passed: Tensor = torch.ops.aten.threshold_backward(gradient, saved, 0.0)
         return passed
 
@@ -135,11 +143,12 @@ class MaxPool:
 
     size: int
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         y, chosen = max_pool2d(x, self.size, return_indices=True)
         return y.add_(0.0), (x, chosen)
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, saved: tuple[Tensor, Tensor], needs_input: bool) -> Tensor | None:
+        """`saved`: x, and where in its plane each maximum was."""
         x, chosen = saved
         size = [self.size, self.size]
         order = (
@@ -153,6 +162,10 @@ class MaxPool:
         return placed
 
 
+_Chosen = Tensor | tuple[tuple[Tensor, Tensor], Tensor]
+"""The place in its square, 0 to 3, of each maximum above 0, else 4: uint8; or what MaxPool and ReLU keep."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReLUMaxPool:
     """ReLU, then MaxPool; in one pass where a kernel can do it.
@@ -164,7 +177,7 @@ class ReLUMaxPool:
 
     size: int
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, _Chosen]:
         lines = pools.lines(x)
         if lines is None or self.size != 2 or x.shape[2] % 2 or x.shape[3] % 2:
             y, pooled = MaxPool(self.size).forward(x, per_example)
@@ -176,7 +189,7 @@ class ReLUMaxPool:
         pools.forward(members(x.numel()), lines, pools.lines(y), pools.lines(chosen), channels)
         return y, chosen
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, saved: _Chosen, needs_input: bool) -> Tensor | None:
         if isinstance(saved, tuple):
             pooled, positive = saved
             passed = ReLU().backward(gradient, positive, needs_input)
@@ -192,9 +205,9 @@ class ReLUMaxPool:
 class Flatten:
     """[N, …] → [N, features], in row-major order of (channels, height, width)."""
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, torch.Size]:
         return x.reshape(len(x), -1), x.shape
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, saved: torch.Size, needs_input: bool) -> Tensor | None:
         order = torch.channels_last if len(saved) == 4 else torch.contiguous_format
         return gradient.reshape(saved).contiguous(memory_format=order)

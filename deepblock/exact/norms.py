@@ -1,5 +1,7 @@
 """GroupNorm and LayerNorm (exact: Norms): both take rows of m numbers of one example to mean 0 and variance 1.
 
+The slow twin is `reference/norms.py`; what makes it exact is that every sum of a row is an integer of at most 2^48.
+
 A row's integers q are on a grid of its own of B = min(20, ⌊(48 − ⌈log2 m⌉)/2⌋) bits. With r = round_half_even(Σq / m),
 c = q − r and δ = Σc / m, the mean is (r + δ)·step and the variance (Σc²/m − δ²)·step²: |c| < 2^B, so
 Σc² < m·2^(2B) ≤ 2^48 is exact, and as |δ| ≤ ½ nothing cancels, however large the mean. Then with R = 1/√(variance + ε)
@@ -26,7 +28,7 @@ from deepblock.exact.compiled import planes
 from deepblock.exact.compiled.kernel import Array, Function, columns, rows
 from deepblock.exact.compiled.team import members
 from deepblock.exact.constants import NORM_EPSILON
-from deepblock.exact.layers import Parameter, Saved
+from deepblock.exact.layers import Parameter
 from deepblock.exact.product import exact_sum
 from deepblock.exact.rows import number, row_grid, sum_bits
 
@@ -69,7 +71,7 @@ class GroupNorm:
     bias: Parameter
     groups: int
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         numbers = columns(x)
         if numbers is not None:
             return _forward(self, planes.standardise, x, numbers.reshape(len(x), -1), self.groups)
@@ -78,7 +80,8 @@ class GroupNorm:
         y = x_hat * self.weight.value[:, None, None]
         return y.add_(self.bias.value[:, None, None]).add_(0.0), (x_hat, inverse)
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, saved: tuple[Tensor, Tensor], needs_input: bool) -> Tensor | None:
+        """`saved`: x̂, and R of each row."""
         x_hat, inverse = saved
         dy, hats = columns(gradient), columns(x_hat)
         if dy is not None and hats is not None:
@@ -99,7 +102,7 @@ class LayerNorm:
     weight: Parameter
     bias: Parameter
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         numbers = rows(x)
         if numbers is not None:
             return _forward(self, kernels.standardise, x, numbers, 1)
@@ -107,7 +110,8 @@ class LayerNorm:
         y = (x_hat * self.weight.value).add_(self.bias.value).add_(0.0)
         return y, (x_hat, inverse)
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, saved: tuple[Tensor, Tensor], needs_input: bool) -> Tensor | None:
+        """`saved`: x̂, and R of each row."""
         x_hat, inverse = saved
         dy, hats = rows(gradient), rows(x_hat)
         if dy is not None and hats is not None:

@@ -1,10 +1,10 @@
-"""Convolutions as products with the patches of a plane: the obvious way, on every device and by any way of
-multiplying.
+"""Convolutions as products with the patches of a plane: the obvious way, on every device and by any way of multiplying
+(README: Ways). Gives the integers of `reference.layers.conv2d`; the bounds are those of `product.matmul`.
 
-A patch is k = kernel² · channels numbers in the order (row, column, channel): where planes have their
-channels last it is `kernel` runs of memory, and what comes out has its channels last again. Patches take
-kernel² times the memory of their planes, so they are formed for some of the examples at a time. Shapes as in
-`convolution.py`.
+A patch is k = kernel² · channels numbers in the order (row, column, channel): where planes have their channels last it
+is `kernel` stretches of memory, and what comes out has its channels last again. Patches take kernel² times the memory
+of their planes, so they are formed for a block of examples at a time: a block is for memory alone, where a run
+(ways.py) is for exactness. Shapes as in `convolution.py`.
 """
 
 from collections.abc import Iterator
@@ -43,13 +43,13 @@ def input_gradient(dy: Tensor, weight: Tensor, x: Tensor, window: Window, bits: 
 
 def weight_gradient(dy: Tensor, x: Tensor, weight: Tensor, window: Window, bits: int, way: Way) -> Tensor:
     check_exact(dy[:, 0].numel(), bits)
-    parts = (matmul(_columns(dy[at]).T, _rows(x[at], window), bits, way) for at in _blocks(x, window))
+    products = (matmul(_columns(dy[at]).T, _rows(x[at], window), bits, way) for at in _blocks(x, window))
     out, channels, side, _ = weight.shape
-    return add_up((part, 1) for part in parts).view(out, side, side, channels).permute(0, 3, 1, 2)
+    return add_up((integers, 1) for integers in products).view(out, side, side, channels).permute(0, 3, 1, 2)
 
 
 def _blocks(x: Tensor, window: Window) -> Iterator[slice]:
-    """Consecutive ranges of examples."""
+    """Consecutive ranges of examples whose patches are formed at a time."""
     height, width = window.output_sides(x.shape)
     example = height * width * x.shape[1] * window.kernel**2
     size = max(1, BLOCK.get(x.device.type, BLOCK["cpu"]) // max(1, example))

@@ -1,4 +1,9 @@
-"""Product and Sum: reductions that are exact in integers, so their order does not matter (exact: Product, Sum)."""
+"""Product and Sum: reductions that are exact in integers, so their order does not matter (exact: Product, Sum).
+
+The slow twins are `product` and `exact_sum` in `reference.arithmetic`. Exact because every sum is an integer below 2^53
+(`check_exact`; k · 2^(2·bits−2) for products, n · 2^(51 − ⌈log2 n⌉) for sums), or, in float32, below 2^24; the one
+rounding to float32 comes after it.
+"""
 
 import math
 from typing import Final
@@ -27,7 +32,7 @@ _ROWS: Final = {2: (0,), 3: (0, 1), 4: (0, 2, 3)}
 """All dimensions of a tensor but that of its features or channels, by their number."""
 
 _UNCLAMPED: Final = 25
-"""On grids of so many bits, a float32 of 24 digits cannot be rounded beyond the largest integer."""
+"""On grids of so many bits, a float32, of 24 significant bits, cannot be rounded beyond the largest integer."""
 
 _LARGEST_STEP: Final = 2.0**127
 """The largest power of two in float32."""

@@ -1,4 +1,7 @@
-"""Layers one after the other, and two such chains beside each other (exact: Layers)."""
+"""Layers one after the other, and two such chains beside each other (exact: Layers).
+
+The slow twin of the addition is `reference.layers.add`: one IEEE-754 addition, so there is no bound.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +20,14 @@ class Chain:
     layers: Sequence[Layer]
     first: int
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
-        tape = []
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, list[Saved]]:
+        tape: list[Saved] = []
         for layer in self.layers:
             x, saved = layer.forward(x, per_example)
             tape.append(saved)
         return x, tape
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, saved: list[Saved], needs_input: bool) -> Tensor | None:
         """Unless it `needs_input`, goes back only to the first layer with weights. What was saved is gone then: it is
         given up layer by layer, as the gradients are what takes the memory."""
         end = 0 if needs_input else self.first
@@ -42,12 +45,14 @@ class Residual:
     body: Chain
     shortcut: Chain
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, tuple[list[Saved], list[Saved]]]:
         y, body = self.body.forward(x, per_example)
         beside, shortcut = self.shortcut.forward(x, per_example)
         return add(y, beside), (body, shortcut)
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+    def backward(
+        self, gradient: Tensor, saved: tuple[list[Saved], list[Saved]], needs_input: bool
+    ) -> Tensor | None:
         passed = self.body.backward(gradient, saved[0], needs_input)
         beside = self.shortcut.backward(gradient, saved[1], needs_input)
         if passed is None or beside is None:

@@ -1,4 +1,7 @@
-"""Tokens and their places: Embedding and learned positions (exact: Layers). Tensors are [N, tokens, features]."""
+"""Tokens and their places: Embedding and learned positions (exact: Layers). Tensors are [N, tokens, features].
+
+The slow twins are `embedding` and `positions` in `reference.layers`. n integers of 52 − ⌈log2 n⌉ bits stay below 2^51.
+"""
 
 from dataclasses import dataclass
 
@@ -8,7 +11,7 @@ from deepblock.exact.compiled import tokens as kernels
 from deepblock.exact.compiled.kernel import rows
 from deepblock.exact.compiled.team import members
 from deepblock.exact.grid import peak_of, quantise
-from deepblock.exact.layers import Parameter, Saved
+from deepblock.exact.layers import Parameter
 from deepblock.exact.product import exact_sum
 from deepblock.exact.rows import sum_bits
 
@@ -23,11 +26,12 @@ class Embedding:
 
     weight: Parameter
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Tensor]:
         tokens = x.long()
         return self.weight.value[tokens], tokens.flatten()
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, saved: Tensor, needs_input: bool) -> Tensor | None:
+        """`saved`: the tokens, [N · tokens]."""
         terms, features = len(saved), gradient.shape[-1]
         bits, peak = sum_bits(terms), peak_of(gradient)
         dy = rows(gradient)
@@ -48,9 +52,9 @@ class Positions:
 
     weight: Parameter
 
-    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, per_example: bool) -> tuple[Tensor, None]:
         return (x + self.weight.value).add_(0.0), None
 
-    def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, saved: None, needs_input: bool) -> Tensor | None:
         self.weight.gradient.copy_(exact_sum(gradient, (0,)))
         return gradient

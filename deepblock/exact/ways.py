@@ -1,7 +1,11 @@
-"""Ways of forming an integer product, the bounds that make them exact, and which one is taken (README: Ways).
+"""Ways of forming an integer product, and which one is taken (README: Ways).
 
-All of them give the same integers, so the choice is a matter of speed: it may depend on the device, the shape
-and even the data. Each way checks its bound, and none is taken on trust.
+All give the integers of `reference.arithmetic.integer_product`, so the choice is a matter of speed: it may depend on
+the device, the shape and even the data. Bounds: in float32 magnitudes that add up to less than 2^24, in float64 to
+less than 2^53, in int32 to less than 2^31. Each way checks its own; none is taken on trust.
+
+A *run* is a range of k (of channels, of examples) whose sum fits: where k is too long, runs are added in float64.
+A *digit* is a piece of q, to the base 2^8: where q is too wide, products of digits are added, each times its weight.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,8 +30,8 @@ class InexactError(ArithmeticError):
 class Way(Enum):
     FLOAT64 = "float64 GEMM"
     FLOAT32 = "float32 GEMM in runs"
-    INT8 = "int8 GEMM of slices"
-    DIRECT = "direct float32 convolution of slices"
+    INT8 = "int8 GEMM of digits"
+    DIRECT = "direct float32 convolution of digits"
 
 
 EXACT_IN_FLOAT32: Final = 1 << 24
@@ -35,23 +39,23 @@ EXACT_IN_FLOAT64: Final = 1 << 53
 """Integers up to here are exact. So are sums, in any order, fused or not, whose terms' magnitudes add up to less."""
 
 WHOLE_BITS: Final = 9
-"""Up to here a tensor is one slice: |q| ≤ 255 has 8 digits, which bfloat16 and TF32 units hold as well."""
+"""Up to here q is its own only digit: |q| ≤ 255 has 8 significant bits, which bfloat16 and TF32 units hold as well."""
 
-SLICE_BITS: Final = 8
-SLICED_BITS: Final = 16
-"""Up to here it is two digits of 8 bits."""
+DIGIT_BITS: Final = 8
+TWO_DIGIT_BITS: Final = 16
+"""Up to here q is two digits of 8 bits."""
 
 
 def for_matrices(bits: int, device: torch.device) -> Way:
-    """Float32 is twice as fast as float64 on CPUs, but four products of slices are not."""
+    """Float32 is twice as fast as float64 on CPUs, but four products of digits are not."""
     if device.type == "cpu":
         return Way.FLOAT32 if bits <= WHOLE_BITS else Way.FLOAT64
-    return Way.INT8 if device.type == "cuda" and bits <= SLICE_BITS else Way.FLOAT64
+    return Way.INT8 if device.type == "cuda" and bits <= DIGIT_BITS else Way.FLOAT64
 
 
 def for_planes(bits: int, x: Tensor) -> Way:
-    """Direct convolution is faster even in four slices: there are no patches to write and to read."""
-    if x.device.type == "cpu" and bits <= SLICED_BITS and x.numel() and torch.backends.mkldnn.enabled:
+    """Direct convolution is faster even of two digits: there are no patches to write and to read."""
+    if x.device.type == "cpu" and bits <= TWO_DIGIT_BITS and x.numel() and torch.backends.mkldnn.enabled:
         return Way.DIRECT
     return for_matrices(bits, x.device)
 
@@ -65,35 +69,36 @@ def check_exact(terms: int, bits: int) -> None:
 
 
 _AT_ONCE: Final = 3
-"""Parts that a kernel adds up at once: those of Karatsuba."""
+"""Products that a kernel adds up at once: those of Karatsuba."""
 
 
-class Slice(NamedTuple):
-    """`part`: integers in float32, |part| ≤ `peak` ≤ 256. `weight`: what it, or a product of two, counts for."""
+class Digit(NamedTuple):
+    """`values`: integers in float32, of the shape of q, |values| ≤ `peak` ≤ 256. `weight`: what it counts for, or the
+    product of two of the kind (`karatsuba`)."""
 
-    part: Tensor
+    values: Tensor
     peak: int
     weight: int
 
 
-def digits(q: Tensor, bits: int) -> list[Slice]:
-    """q = Σ weight · part: itself, or a multiple of 2^8 and the rest."""
+def digits(q: Tensor, bits: int) -> list[Digit]:
+    """q = Σ weight · values: q itself, or how often 2^8 is in it, and the rest."""
     if bits <= WHOLE_BITS:
-        return [Slice(q, 2 ** (bits - 1) - 1, 1)]
-    if bits > SLICED_BITS:
-        raise InexactError(f"{bits}-bit integers are more than two digits of {SLICE_BITS} bits")
-    base = 1 << SLICE_BITS
+        return [Digit(q, 2 ** (bits - 1) - 1, 1)]
+    if bits > TWO_DIGIT_BITS:
+        raise InexactError(f"{bits}-bit integers are more than two digits of {DIGIT_BITS} bits")
+    base = 1 << DIGIT_BITS
     numbers = flat(q)
     if numbers is not None:
         high, low = torch.empty_like(q), torch.empty_like(q)
         grids.digits(members(len(numbers)), numbers, flat(high), flat(low), base)
-        return [Slice(high, base // 2, base), Slice(low, base // 2, 1)]
+        return [Digit(high, base // 2, base), Digit(low, base // 2, 1)]
     high = torch.mul(q, 1.0 / base).round_()
-    return [Slice(high, base // 2, base), Slice(torch.sub(q, high, alpha=base), base // 2, 1)]
+    return [Digit(high, base // 2, base), Digit(torch.sub(q, high, alpha=base), base // 2, 1)]
 
 
-def factors(q: Tensor, bits: int) -> list[Slice]:
-    """q·q' = Σ weight · part · part': with digits q = 2^8·h + l three products in place of four (Karatsuba),
+def karatsuba(q: Tensor, bits: int) -> list[Digit]:
+    """Digits for a product, q·q' = Σ weight · values · values': of q = 2^8·h + l three products in place of four,
 
     q·q' = (2^16 − 2^8)·h·h' + 2^8·(h + l)·(h' + l') − (2^8 − 1)·l·l'.
     """
@@ -101,7 +106,7 @@ def factors(q: Tensor, bits: int) -> list[Slice]:
         return digits(q, bits)
     high, low = digits(q, bits)
     base = high.weight
-    both = Slice(high.part + low.part, high.peak + low.peak, base)
+    both = Digit(high.values + low.values, high.peak + low.peak, base)
     return [high._replace(weight=base * base - base), low._replace(weight=1 - base), both]
 
 
@@ -134,19 +139,19 @@ def _lengths(magnitudes: NDArray[np.float64], limit: float) -> Iterable[int]:
         start, before = start + length, totals[start + length - 1]
 
 
-def add_up(parts: Iterator[tuple[Tensor, int]]) -> Tensor:
-    """Σ integers · weight: in float64, but for a single part of weight 1."""
-    (total, weight), *others = first = [*islice(parts, _AT_ONCE)]
-    numbers = [flat(part) for part, _ in first]
+def add_up(products: Iterator[tuple[Tensor, int]]) -> Tensor:
+    """Σ integers · weight, of runs or digits: in float64, but for a single product of weight 1."""
+    (total, weight), *others = first = [*islice(products, _AT_ONCE)]
+    numbers = [flat(integers) for integers, _ in first]
     if len(first) == _AT_ONCE and all(
-        part.dtype == torch.float32 and part.stride() == total.stride() and vector is not None
-        for (part, _), vector in zip(first, numbers, strict=True)
+        integers.dtype == torch.float32 and integers.stride() == total.stride() and vector is not None
+        for (integers, _), vector in zip(first, numbers, strict=True)
     ):
         total = torch.empty_like(total, dtype=torch.float64)
         sums.weighted(members(total.numel()), *numbers, flat(total), *(float(weight) for _, weight in first))
         others = []
     elif weight != 1:
         total = total.double().mul_(weight)
-    for integers, weight in chain(others, parts):
+    for integers, weight in chain(others, products):
         total = total.double().add_(integers.double(), alpha=weight)
     return total

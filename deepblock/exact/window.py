@@ -1,4 +1,4 @@
-"""How a kernel moves over a plane."""
+"""How a kernel moves over a plane: its side, stride and padding, and the sides of what comes out."""
 
 from typing import NamedTuple
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepblock.exact import elementwise, loss, product, reference
-from deepblock.exact.grid import quantise, quantise_on_device
+from deepblock.exact.grid import quantise, quantise_in_tensors
 
 from .exact_numbers import BITS, assert_same_bits, tensors
 
@@ -47,7 +47,7 @@ def test_grid_without_the_hosts_help(data, shape, bits, diverged):
     x = torch.from_numpy(data.draw(tensors(shape, largest=127)))
     if diverged and x.numel():
         x.view(-1)[-1] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
-    there, here = quantise_on_device(x, bits, per_example=False), quantise(x, bits)
+    there, here = quantise_in_tensors(x, bits, per_example=False), quantise(x, bits)
     assert torch.equal(there.q, here.q)
     if here.q.any():
         assert float(there.step) == here.step

@@ -142,14 +142,16 @@ def test_update(data, n, lr, mu, decay):
 
 @given(data=st.data(), shape=PLANES, bits=st.integers(10, 16), order=ORDERS)
 def test_digits_put_together(data, shape, bits, order):
-    """And on the way, each part alone."""
+    """And on the way, each digit alone."""
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     limit = 2 ** (bits - 1) - 1
     q = arranged(torch.from_numpy(random.integers(-limit, limit + 1, shape).astype(np.float32)), order)
 
     def taken_apart():
-        parts = ways.factors(q, bits)
-        return ways.add_up((part.part, part.weight) for part in parts), *(part.part for part in parts)
+        digits = ways.karatsuba(q, bits)
+        return ways.add_up((digit.values, digit.weight) for digit in digits), *(
+            digit.values for digit in digits
+        )
 
     for ours, theirs in zip(*both(taken_apart), strict=True):
         assert_same_bits(ours, theirs)
@@ -169,13 +171,13 @@ def test_runs(data, k, columns, peak, by):
     magnitudes = arranged(magnitudes, "gaps") if by else magnitudes
 
     def found():
-        slices = []
+        ranges = []
         try:
             for run in ways.runs(magnitudes, peak):
-                slices.append(run)
+                ranges.append(run)
         except InexactError as refusal:
-            return slices, str(refusal)
-        return slices, None
+            return ranges, str(refusal)
+        return ranges, None
 
     ours, theirs = both(found)
     assert ours == theirs

@@ -62,15 +62,15 @@ def test_matrices(data, m, k, n, bits):
 
 
 @given(st.data(), BITS)
-def test_slices_put_together(data, bits):
+def test_digits_put_together(data, bits):
     q = torch.from_numpy(data.draw(integers((50,), bits)))
     other = torch.from_numpy(data.draw(integers((50,), bits)))
-    pairs = list(zip(ways.factors(q, bits), ways.factors(other, bits), strict=True))
-    product = sum(a.part.double() * b.part.double() * a.weight for a, b in pairs)
+    pairs = list(zip(ways.karatsuba(q, bits), ways.karatsuba(other, bits), strict=True))
+    product = sum(a.values.double() * b.values.double() * a.weight for a, b in pairs)
     assert product.equal(q.double() * other.double())
-    assert all(a.part.abs().max() <= a.peak <= 256 for a, _ in pairs)
-    assert sum(digit.part * digit.weight for digit in ways.digits(q, bits)).equal(q)
-    digits = int8.slices(q, bits)
+    assert all(a.values.abs().max() <= a.peak <= 256 for a, _ in pairs)
+    assert sum(digit.values * digit.weight for digit in ways.digits(q, bits)).equal(q)
+    digits = int8.digits(q, bits)
     assert sum(digit.double() * 256.0**i for i, digit in enumerate(digits)).equal(q.double())
 
 

@@ -16,7 +16,7 @@ _MAGIC_BITS = int(_MAGIC.view(np.int64))
 
 @part
 def nearest(x: np.float64) -> np.float64:
-    """round_half_even(x) of |x| < 2^51: next to this number the last digit of a float64 is worth 1."""
+    """round_half_even(x) of |x| < 2^51: next to this number the last bit of a float64 is worth 1."""
     return (x + _MAGIC) - _MAGIC
 
 
