@@ -27,7 +27,7 @@ _LARGEST: Final = 254
 class Grid(NamedTuple):
     """q · step is the tensor as products see it.
 
-    `q`: integers in float32, or in float64 if wanted, |q| ≤ 2^(bits−1) − 1. `step`: a power of two (1/s: README, Grid):
+    `q`: integers in float32, or in float64 if wanted, |q| ≤ 2^(bits−1) − 1. `step`: a power of two (1/s):
     a float; or, where the host should not wait for the device or each example has its own, float64 of shape () or
     (N, 1, …).
     """

@@ -1,1 +1,1 @@
-"""How well exact training trains, beside float32 (`make accuracy`; deepblock/exact/README.md: Precision)."""
+"""How well exact training trains, beside float32 (`make accuracy`; deepblock/exact/MEASURED.md: Precision)."""

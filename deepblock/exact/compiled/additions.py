@@ -1,4 +1,4 @@
-"""Kernel of additions whose result is never NaN (exact: No NaN)."""
+"""Kernel of additions whose result is never NaN (exact: No NaN): `elementwise.add`, and `reference.layers.add`."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Kernels of GELU (exact: GELU)."""
+"""Kernels of GELU (exact: GELU): the polynomials of ../gelu.py, a number at a time as in `reference.layers.gelu`."""
 
 import numpy as np
 

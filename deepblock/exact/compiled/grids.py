@@ -1,4 +1,4 @@
-"""Kernels of grids (exact: Grid)."""
+"""Kernels of grids (exact: Grid) and digits: as in ../grid.py and ../ways.py, and `reference.arithmetic.quantise`."""
 
 import numpy as np
 

@@ -1,4 +1,6 @@
-"""Kernels of attention (exact: Attention), between its products. Heads are [N · heads · T, d] or [N · heads · T, T],
+"""Kernels of attention (exact: Attention), between its products: as in ../heads.py, and `reference.attention`.
+
+Heads are [N · heads · T, d] or [N · heads · T, T],
 tokens [N · T, heads · d]; members share out the heads of one example after the other."""
 
 import numpy as np

@@ -1,4 +1,7 @@
-"""Kernel of the gradient of cross-entropy (exact: exp, Cross-entropy)."""
+"""Kernel of the gradient of cross-entropy (exact: exp, Cross-entropy): as in ../loss.py, and `reference.arithmetic`.
+
+The sum over classes is one of integers below 2^48.
+"""
 
 import numpy as np
 

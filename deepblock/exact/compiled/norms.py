@@ -1,4 +1,7 @@
-"""Kernels of LayerNorm (exact: Norms): a row, which is short, in one go. GroupNorm's are in planes.py."""
+"""Kernels of LayerNorm (exact: Norms): as in ../norms.py, which has the bounds, and `reference.norms`.
+
+A row, which is short, in one go. GroupNorm's are in planes.py.
+"""
 
 import numpy as np
 

@@ -1,4 +1,6 @@
-"""Kernels of GroupNorm (exact: Norms), over planes whose channels lie next to each other: [N, positions · channels].
+"""Kernels of GroupNorm (exact: Norms): as in ../norms.py, which has the bounds, and `reference.norms`.
+
+They go over planes whose channels lie next to each other: [N, positions · channels].
 
 A loop over a few channels is too short for the vector units, so what belongs to a channel is repeated up to a tile of
 lanes. A tile begins with channel 0.

@@ -1,4 +1,5 @@
-"""Kernels of ReLU and max-pooling in one, by squares of 2 × 2, for planes with their channels last.
+"""Kernels of ReLU and max-pooling in one, by squares of 2 × 2, for planes with their channels last: as `relu` after
+`maxpool` in `reference.layers`. There are only comparisons.
 
 Planes come as lines, [N · height, width · channels]. Loops are short, each with few arrays and numbers of one size, so
 that LLVM makes vector instructions of all of them. Places in a square are 0, 1, 2 and 3, in row-major order, and 4

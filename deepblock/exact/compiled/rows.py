@@ -1,4 +1,4 @@
-"""What kernels do with numbers that share a grid (exact: Grid, Sum)."""
+"""What kernels do with numbers that share a grid (exact: Grid, Sum): as in ../grid.py, and `reference.arithmetic`."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Kernel of the gradient of an embedding (exact: Sum)."""
+"""Kernel of the gradient of an embedding (exact: Sum): as in ../tokens.py, and `reference.layers`."""
 
 import numpy as np
 

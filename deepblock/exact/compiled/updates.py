@@ -1,4 +1,4 @@
-"""Kernels of the optimiser's update (exact: Update) and of the batch (exact: Inputs)."""
+"""Kernels of the update (exact: Update), as in ../elementwise.py and `reference.arithmetic`; of the batch."""
 
 from typing import Final
 

@@ -1,8 +1,8 @@
 """The definitions, spelled out: slow, obvious, without torch. The engine has to give the same bits.
 
 Numbers are Python ints, fractions and floats (a float is IEEE-754 binary64 and each operation rounds once); tensors
-are numpy arrays, for their shapes. float32 is reached by one rounding, `f32`. Read this beside ../README.md; then
-the engine's layers are the same thing made fast.
+are numpy arrays, for their shapes. float32 is reached by one rounding, `f32`. Read this beside
+../DEFINITION.md; then the engine is the same thing made fast.
 """
 
 from deepblock.exact.reference.arithmetic import (
