@@ -49,6 +49,11 @@ def arranged(x, order):
     return x.contiguous(memory_format=order)
 
 
+def order_of(x):
+    """In memory: strides, but of dimensions of one number, where they say nothing."""
+    return [stride for size, stride in zip(x.shape, x.stride(), strict=True) if size > 1]
+
+
 @st.composite
 def planes(draw):
     shape = draw(st.tuples(*[st.integers(0, 4)] * 4))
@@ -63,7 +68,7 @@ def planes(draw):
 def test_grids(x, bits):
     ours, theirs = both(lambda: grid.quantise(x, bits))
     assert ours.step == theirs.step
-    assert ours.q.stride() == theirs.q.stride()
+    assert order_of(ours.q) == order_of(theirs.q)
     assert_same_bits(ours.q, theirs.q)
     wide = grid.quantise(x, bits, wide=True)
     assert wide.step == theirs.step

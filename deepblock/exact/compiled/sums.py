@@ -1,7 +1,7 @@
 """Kernels of sums and products, over tensors whose columns (features, or channels of planes) lie next to each other.
 
-They do as ../product.py and ../ways.py do, whose bounds they rely on. Their loops run over TILE numbers or more, a whole
-number of rows, because a row of 10 or 16 is too short for the vector units.
+As in ../product.py and ../ways.py, whose bounds they rely on. Their loops run over TILE numbers or more, a whole number
+of rows, because a row of 10 or 16 is too short for the vector units.
 """
 
 from typing import Final
