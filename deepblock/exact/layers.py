@@ -89,8 +89,10 @@ class Linear:
 class Conv2d:
     """y[n,o,i,j] = Σ_{c,a,b} x[n, c, stride·i + a − padding, stride·j + b − padding] ⊗ W[o,c,a,b] + bias[o].
 
-    x is zero outside. dW sums dy ⊗ x over examples and positions; dx sums dy ⊗ W over outputs and the patches
-    that a pixel is in. Each of the three is one product, of integers, and rounds once.
+    x: [N, channels, height, width], zero outside; W: [out, channels, kernel, kernel]; y: [N, out, height', width'].
+
+    dW sums dy ⊗ x over examples and positions; dx sums dy ⊗ W over outputs and the patches that a pixel is in. Each of
+    the three is one product, of integers, and rounds once.
     """
 
     weight: Parameter
@@ -139,7 +141,10 @@ class ReLU:
 
 @dataclass(frozen=True, slots=True)
 class MaxPool:
-    """The first maximum, in row-major order, of each square of `size`, + 0.0; it alone gets the gradient."""
+    """The first maximum, in row-major order, of each square of `size`, + 0.0; it alone gets the gradient.
+
+    [N, channels, height, width] → [N, channels, height / size, width / size].
+    """
 
     size: int
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from deepblock.exact.grid import quantise
-from deepblock.exact.rows import number
+from deepblock.exact.rows import number, sum_bits
 
 
 def _mean(x: Tensor, terms: int, sums: tuple[int, ...]) -> Tensor:
     """f32((Σ q · step) / n) + 0.0 over the dimensions `sums`: n terms on each example's grid of 52 − ⌈log2 n⌉ bits."""
-    grid = quantise(x, 52 - (terms - 1).bit_length(), per_example=True)
+    grid = quantise(x, sum_bits(terms), per_example=True)
     integers = grid.q.double().sum(sums, keepdim=True)
     return integers.mul_(grid.step).div_(number(terms, x)).float().add_(0.0)
 
@@ -29,7 +29,8 @@ def _share(gradient: Tensor, terms: int) -> Tensor:
 class AvgPool:
     """The mean of each square of `size`, by an exact sum and one division. dx = dy / size², to each of the square.
 
-    An example's grid is its own in training too: no sum goes beyond an example.
+    [N, channels, height, width] → [N, channels, height / size, width / size]. An example's grid is its own in training
+    too: no sum goes beyond an example.
     """
 
     size: int

@@ -17,6 +17,7 @@ from deepblock.exact.compiled import sums
 from deepblock.exact.compiled.kernel import columns, flat
 from deepblock.exact.compiled.team import members
 from deepblock.exact.grid import SMALLEST, peak_of, quantise
+from deepblock.exact.rows import sum_bits
 from deepblock.exact.ways import EXACT_IN_FLOAT32, InexactError, Way, add_up, check_exact, for_matrices, runs
 
 _ZERO: Final = torch.zeros(())
@@ -131,7 +132,7 @@ def exact_sum(x: Tensor, dims: tuple[int, ...], peak: float | None = None) -> Te
     terms = 1
     for dim in dims:
         terms *= x.shape[dim]
-    bits = 52 - max(0, terms - 1).bit_length()
+    bits = sum_bits(terms)
     if peak is None:
         peak = peak_of(x)
     numbers = columns(x)

@@ -1,4 +1,5 @@
-"""Grid, product, sum; exp and log; cross-entropy; the optimiser's update."""
+"""Grid, product, sum; exp and log; cross-entropy; the optimiser's update. The definition, and no bound to look after:
+Python's integers and fractions hold everything."""
 
 import math
 from fractions import Fraction
@@ -80,6 +81,7 @@ def product(a: Array, b: Array, bits: int, bits_a: int = 0) -> Array:
 
 
 def integer_product(qa: Integers, qb: Integers) -> Integers:
+    """Σ_k qa[i, k] · qb[k, j]: [m, n]."""
     integers = np.full((len(qa), qb.shape[1]), 0, object)
     for i, j in np.ndindex(integers.shape):
         integers[i, j] = sum(qa[i, k] * qb[k, j] for k in range(qa.shape[1]))
@@ -87,7 +89,7 @@ def integer_product(qa: Integers, qb: Integers) -> Integers:
 
 
 def exact_sum(x: Array) -> Array:
-    """Sum of [n, m] over n."""
+    """Sum of [n, m] over n: [m]."""
     terms = len(x)
     bits = sum_bits(terms) if terms else 52
     q, scale = quantise(x, bits)

@@ -53,6 +53,7 @@ def _heads(qkv: Array, heads: int, bits: int) -> list[list[_Head]]:
 
 
 def _weights(q: Integers, k: Integers, scale: Fraction, bits: int) -> Integers:
+    """q_ij of one head, [T, T], of its Q and K, [T, d]; `scale`: the product of theirs."""
     factor = np.float32(min(float(1 / scale) * (1.0 / math.sqrt(q.shape[1])), 2.0**127))
     one = np.float32(2.0 ** (bits - 1) - 1.0)
     weights = np.full((len(q), len(q)), 0, object)
@@ -83,6 +84,7 @@ def _attend(examples: list[list[_Head]]) -> Array:
 def attention(
     x: Array, in_weight: Array, in_bias: Array, out_weight: Array, out_bias: Array, heads: int, bits: int
 ) -> Array:
+    """y, [N, T, features], of x alike. in_weight: [3·features, features], out_weight: [features, features]."""
     examples = _heads(linear(x, in_weight, in_bias, bits), heads, bits)
     return linear(_attend(examples), out_weight, out_bias, bits)
 

@@ -1,6 +1,8 @@
 """The layers that sum over channels, features and planes, and those that sum over nothing.
 
-Forward gives y; backward the gradients of the weights, the bias and the input.
+Forward gives y; backward the gradients of the weights, the bias and the input, in this order. Features are
+[N, features] or [N, tokens, features], planes [N, channels, height, width]. Read `linear` and `conv2d` first: the rest
+is like them, or is comparisons.
 """
 
 import itertools
@@ -15,7 +17,7 @@ ZERO = np.float32(0.0)
 
 
 def linear(x: Array, weight: Array, bias: Array, bits: int) -> Array:
-    """Of [N, features] or [N, tokens, features]."""
+    """x ⊗ Wᵀ + b. weight: [out, features]."""
     rows = x.reshape(-1, x.shape[-1])
     return product(rows, weight.T, bits).reshape(*x.shape[:-1], -1) + bias
 
@@ -23,13 +25,14 @@ def linear(x: Array, weight: Array, bias: Array, bits: int) -> Array:
 def linear_backward(
     x: Array, weight: Array, dy: Array, bits: int, gradient_bits: int = 0
 ) -> tuple[Array, Array, Array]:
-    """`gradient_bits`: of dy's grid, where that is finer."""
+    """dW = dyᵀ ⊗ x, db = Sum of dy, dx = dy ⊗ W. `gradient_bits`: of dy's grid, where that is finer."""
     rows, d_rows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
     dx = product(d_rows, weight, bits, gradient_bits).reshape(x.shape)
     return product(d_rows.T, rows, bits, gradient_bits), exact_sum(d_rows), dx
 
 
 def conv2d(x: Array, weight: Array, bias: Array, stride: int, padding: int, bits: int) -> Array:
+    """weight: [out, channels / groups, kernel, kernel]."""
     qx, sx = quantise(x, bits)
     qw, sw = quantise(weight, bits)
     shape = (len(x), len(weight), *_output_sides(x.shape, weight.shape, stride, padding))
@@ -60,9 +63,10 @@ def _output_sides(x: tuple[int, ...], weight: tuple[int, ...], stride: int, padd
 def _meetings(
     x: tuple[int, ...], weight: tuple[int, ...], y: tuple[int, ...], stride: int, padding: int
 ) -> Any:
-    """The places of every output, each with those of the weights that it sums over and of the pixel that each meets.
+    """Every term of a convolution, as three places: of an output (n, o, i, j), a weight (o, c, a, b) and a pixel
+    (n, channel, row, column): y[output] = Σ x[pixel] · W[weight].
 
-    Outputs are in as many groups as the channels of x make parts of those of the weights.
+    There are as many groups as x has times the channels of the weights.
     """
     outputs_of_group = weight[0] * weight[1] // x[1]
     for output, (c, a, b) in itertools.product(np.ndindex(y), np.ndindex(weight[1:])):
