@@ -13,8 +13,8 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
 
 from consensus.params import Params
 from consensus.task import OpenTasks, Schedule, TaskState, specs
@@ -111,47 +111,45 @@ def sessions_key(height: int) -> bytes:
 
 @dataclass(slots=True)
 class State:
-    """A state being changed: reads go through, writes are kept here until somebody takes the `delta`."""
+    """A state being changed: what was read or written is kept here, each value decoded once, and encoded when somebody
+    takes the `delta`."""
 
     read: Read
-    _new: dict[bytes, bytes | None] = field(default_factory=dict)
     _old: dict[bytes, bytes | None] = field(default_factory=dict)
+    _now: dict[bytes, Any] = field(default_factory=dict)
 
-    def get(self, key: bytes) -> bytes | None:
-        return self._new[key] if key in self._new else self.read(key)
+    def _get(self, key: bytes, cls: type[T]) -> T | None:
+        if key not in self._now:
+            data = self._old[key] = self.read(key)
+            self._now[key] = None if data is None else decode(cls, data)
+        return self._now[key]  # type: ignore[no-any-return]
 
-    def put(self, key: bytes, value: bytes | None) -> None:
+    def _put(self, key: bytes, value: object) -> None:
+        """None: no such key."""
         if key not in self._old:
             self._old[key] = self.read(key)
-        self._new[key] = value
-
-    def _load(self, key: bytes, default: T) -> T:
-        value = self.get(key)
-        return default if value is None else decode(type(default), value)
+        self._now[key] = value
 
     def account(self, address: Address) -> Account:
-        return self._load(account_key(address), Account())
+        return self._get(account_key(address), Account) or Account()
 
     def set_account(self, address: Address, account: Account) -> None:
-        self.put(account_key(address), encode(account))
+        self._put(account_key(address), account)
 
     def deposit(self, address: Address, amount: int) -> None:
         """`amount` motes more on an account."""
         account = self.account(address)
-        self.set_account(address, replace(account, balance=account.balance + amount))
+        self.set_account(address, Account(account.balance + amount, account.nonce))
 
     def task(self, task: Cid) -> TaskState:
-        return self._load(task_key(task), TaskState())
+        return self._get(task_key(task), TaskState) or TaskState()
 
     def set_task(self, task: Cid, value: TaskState) -> None:
-        self.put(task_key(task), encode(value))
+        self._put(task_key(task), value)
 
     def spec(self, params: Params, task: Cid) -> TaskSpec | None:
         """The description of a base task, or of one that was ever opened on this chain."""
-        if base := specs(params).get(task):
-            return base
-        value = self.get(spec_key(task))
-        return None if value is None else decode(TaskSpec, value)
+        return specs(params).get(task) or self._get(spec_key(task), TaskSpec)
 
     def known_spec(self, params: Params, task: Cid) -> TaskSpec:
         """The same, of a task that must be on this chain."""
@@ -160,46 +158,43 @@ class State:
         return spec
 
     def set_spec(self, task: Cid, spec: TaskSpec) -> None:
-        self.put(spec_key(task), encode(spec))
+        self._put(spec_key(task), spec)
 
     def open_tasks(self) -> OpenTasks:
-        return self._load(_OPEN_TASKS, OpenTasks())
+        return self._get(_OPEN_TASKS, OpenTasks) or OpenTasks()
 
     def set_open_tasks(self, tasks: OpenTasks) -> None:
-        self.put(_OPEN_TASKS, encode(tasks) if tasks.items else None)
+        self._put(_OPEN_TASKS, tasks if tasks.items else None)
 
     def schedule(self) -> Schedule:
-        value = self.get(_SCHEDULE)
-        assert value is not None, "a state after the genesis has a schedule"
-        return decode(Schedule, value)
+        schedule = self._get(_SCHEDULE, Schedule)
+        assert schedule is not None, "a state after the genesis has a schedule"
+        return schedule
 
     def set_schedule(self, schedule: Schedule) -> None:
-        self.put(_SCHEDULE, encode(schedule))
+        self._put(_SCHEDULE, schedule)
 
     def payouts(self, height: int) -> Payouts:
-        return self._load(payouts_key(height), Payouts())
+        return self._get(payouts_key(height), Payouts) or Payouts()
 
     def set_payouts(self, height: int, payouts: Payouts) -> None:
-        self.put(payouts_key(height), encode(payouts) if payouts.items else None)
+        self._put(payouts_key(height), payouts if payouts.items else None)
 
     def sessions(self, height: int) -> Sessions:
-        return self._load(sessions_key(height), Sessions())
+        return self._get(sessions_key(height), Sessions) or Sessions()
 
     def set_sessions(self, height: int, sessions: Sessions) -> None:
-        self.put(sessions_key(height), encode(sessions) if sessions.headers else None)
+        self._put(sessions_key(height), sessions if sessions.headers else None)
 
     def supply(self) -> Supply:
-        return self._load(_SUPPLY, Supply())
+        return self._get(_SUPPLY, Supply) or Supply()
 
     def set_supply(self, supply: Supply) -> None:
-        self.put(_SUPPLY, encode(supply))
+        self._put(_SUPPLY, supply)
 
     def delta(self) -> Delta:
         """What has changed so far; keys that came back to their old value are left out."""
-        return Delta(
-            tuple(
-                Change(key, value, self._old[key])
-                for key, value in sorted(self._new.items())
-                if value != self._old[key]
-            )
+        encoded = (
+            (key, None if self._now[key] is None else encode(self._now[key])) for key in sorted(self._now)
         )
+        return Delta(tuple(Change(key, new, self._old[key]) for key, new in encoded if new != self._old[key]))

@@ -10,7 +10,8 @@ so the trees of all blocks share what they have in common.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from deepblock.primitives import Hash32
@@ -78,9 +79,7 @@ def update(
     return Hash32(change(root, 0, list(leaves))), fresh
 
 
-def _split(depth: int, items: Iterable[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
-    """By the bit of the path at `depth`."""
-    sides: tuple[list[Leaf], list[Leaf]] = ([], [])
-    for item in items:
-        sides[item[0][depth >> 3] >> 7 - (depth & 7) & 1].append(item)
-    return sides
+def _split(depth: int, items: list[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
+    """Sorted leaves that agree up to `depth`, by the bit of their paths there."""
+    middle = bisect_left(items, 1, key=lambda item: item[0][depth >> 3] >> 7 - (depth & 7) & 1)
+    return items[:middle], items[middle:]

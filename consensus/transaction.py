@@ -1,7 +1,5 @@
 """Transactions (protocol: Ledger and rewards)."""
 
-from dataclasses import replace
-
 from consensus.errors import (
     AmountTooLarge,
     BadSignature,
@@ -26,6 +24,7 @@ from deepblock.transactions import (
     Transfer,
     signing_bytes,
 )
+from deepblock.types import Account
 
 
 def check_transaction(params: Params, network: Cid, transaction: Transaction) -> None:
@@ -36,8 +35,8 @@ def check_transaction(params: Params, network: Cid, transaction: Transaction) ->
     required = params.fee_per_byte * transaction.size
     if payload.fee < required:
         raise FeeTooLow(payload.fee, required)
-    if outlay(payload) >= 2**64:
-        raise AmountTooLarge(outlay(payload))
+    if (total := outlay(payload)) >= 2**64:
+        raise AmountTooLarge(total)
     if not keys.verify(payload.sender, transaction.signature, signing_bytes(payload)):
         raise BadSignature
     if isinstance(payload, OpenTask):
@@ -60,13 +59,12 @@ def apply_transaction(params: Params, state: State, height: int, transaction: Tr
     sender = state.account(address)
     if payload.nonce != sender.nonce:
         raise WrongNonce(payload.nonce, sender.nonce, address)
-    if outlay(payload) > sender.balance:
-        raise CannotPay(address, sender.balance, outlay(payload))
+    total = outlay(payload)
+    if total > sender.balance:
+        raise CannotPay(address, sender.balance, total)
     _act(params, state, height, payload)
     sender = state.account(address)  # again: the money may have gone to the sender itself
-    state.set_account(
-        address, replace(sender, balance=sender.balance - outlay(payload), nonce=sender.nonce + 1)
-    )
+    state.set_account(address, Account(sender.balance - total, sender.nonce + 1))
     return payload.fee
 
 

@@ -7,6 +7,8 @@
 What remains, whether the training was really done, is for `consensus.audit`.
 """
 
+from collections.abc import Container
+
 from consensus.body import check_body
 from consensus.ensemble import check_bound, check_result
 from consensus.header import Ancestry, check_header
@@ -40,10 +42,13 @@ def check_chained(
     check_bound(block, task)
 
 
-def apply_block(params: Params, state: State, block: Block, body: Body, past: Past) -> None:
-    """Rule B7. Takes `state` from after the parent to after the block, in this order."""
+def apply_block(
+    params: Params, state: State, block: Block, body: Body, past: Past, checked: Container[Cid] = ()
+) -> None:
+    """Rule B7. Takes `state` from after the parent to after the block, in this order. `checked`: ids of transactions
+    that have met L1 before, as those that waited for a block have."""
     header = block.header
-    check_body(params, header, body)
+    check_body(params, header, body, checked)
     check_carried(params, state, block, body, past)
     check_result(block, body, state.task(header.task))
     check_signals(state, body.signals)

@@ -112,6 +112,10 @@ def kind_of(value: Any) -> Any:
     return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
 
 
+class Kept:
+    """A structure that is hashed and sent: its encoding is made once, and stays with it."""
+
+
 T = TypeVar("T")
 Encoder = Callable[[Any], bytes]
 Decoder = Callable[[Any], Any]
@@ -147,9 +151,9 @@ def _head(major: int, number: int) -> bytes:
     """The first bytes of an item, in the fewest bytes (RFC 8949, section 3)."""
     major <<= 5
     if number < 24:
-        return bytes((major | number,))
+        return _BYTES[major | number]
     if number < 2**8:
-        return bytes((major | 24, number))
+        return _BYTES[major | 24] + _BYTES[number]
     if number < 2**16:
         return struct.pack(">BH", major | 25, number)
     if number < 2**32:
@@ -166,6 +170,7 @@ def _text(value: str) -> bytes:
     return _head(3, len(data)) + data
 
 
+_BYTES = tuple(bytes((number,)) for number in range(256))
 _LINK = bytes.fromhex("d82a582500")  # tag 42, a byte string of 37, the multibase prefix 'identity'
 
 
@@ -183,13 +188,15 @@ def _schema(hint: Any) -> tuple[Encoder, Decoder]:
     if dataclasses.is_dataclass(hint):
         return _map(hint)  # type: ignore[arg-type]
     if hint is Cid:
-        return (lambda value: _LINK + value), Cid
+        return _LINK.__add__, Cid
     if hint is bool:
         return (lambda value: b"\xf5" if value else b"\xf4"), _instance(bool)
     if hint is str:
         return _text, _instance(str)
+    if hint is bytes:
+        return _bytes, _instance(bytes)
     if isinstance(hint, type) and issubclass(hint, bytes):
-        return _bytes, (_instance(bytes) if hint is bytes else hint)
+        return _head(2, hint.SIZE).__add__, hint  # type: ignore[attr-defined]
     raise TypeError(f"no DAG-CBOR schema for {hint!r}")
 
 
@@ -203,17 +210,28 @@ def _instance(cls: type) -> Decoder:
 
 
 def _integer(bounds: Integer) -> tuple[Encoder, Decoder]:
-    number = _instance(int)
+    if bounds.wide:
+        return _wide_integer(bounds)
+    number, low, high = _instance(int), bounds.low, bounds.high
 
     def write(value: int) -> bytes:
-        bounds.check(value)
-        if bounds.wide:
-            return _bytes(value.to_bytes(16, "big"))
+        if not low <= value <= high:
+            bounds.check(value)
         return _head(0, value) if value >= 0 else _head(1, -1 - value)
 
     def read(value: Any) -> int:
-        if not bounds.wide:
-            return bounds.check(number(value))
+        if type(value) is int and low <= value <= high:
+            return value
+        return bounds.check(number(value))
+
+    return write, read
+
+
+def _wide_integer(bounds: Integer) -> tuple[Encoder, Decoder]:
+    def write(value: int) -> bytes:
+        return _bytes(bounds.check(value).to_bytes(16, "big"))
+
+    def read(value: Any) -> int:
         if not isinstance(value, bytes) or len(value) != 16:
             raise ValueError("a 128-bit integer is not 16 bytes")
         return int.from_bytes(value, "big")
@@ -235,32 +253,34 @@ def _list(write_item: Encoder, read_item: Decoder) -> tuple[Encoder, Decoder]:
 
 def _map(cls: type) -> tuple[Encoder, Decoder]:
     hints = get_type_hints(cls, include_extras=True)
-    fields = {name: _schema(hint) for name, hint in hints.items() if get_origin(hint) is not ClassVar}
+    fields = {field.name: _schema(hints[field.name]) for field in dataclasses.fields(cls)}
     kind = getattr(cls, "kind", None)
     names = sorted(
         [*fields, "kind"] if kind else fields, key=lambda name: (len(name.encode()), name.encode())
     )
-    head = _head(5, len(names))
-    keys = {name: _text(name) for name in names}
-    tag = keys["kind"] + _text(kind) if kind else b""
+    head, keys = _head(5, len(names)), frozenset(names)
+    writers = {"kind": _text, **{name: write for name, (write, _) in fields.items()}}
+    entries = [(_text(name), name, writers[name]) for name in names]
+    readers = [(name, read) for name, (_, read) in fields.items()]
 
     def write(value: Any) -> bytes:
-        parts = [head]
-        for name in names:
-            parts.append(
-                tag if name == "kind" and kind else keys[name] + fields[name][0](getattr(value, name))
-            )
-        return b"".join(parts)
+        return head + b"".join([key + write(getattr(value, name)) for key, name, write in entries])
+
+    def keep(value: Any) -> bytes:
+        kept: dict[str, Any] = vars(value)
+        if "encoding" not in kept:
+            kept["encoding"] = write(value)
+        return kept["encoding"]  # type: ignore[no-any-return]
 
     def read(value: Any) -> Any:
-        if type(value) is not dict or value.keys() != keys.keys():
+        if type(value) is not dict or value.keys() != keys:
             found = sorted(map(str, value)) if type(value) is dict else type(value).__name__
             raise ValueError(f"{cls.__name__} has the fields {names}, not {found}")
         if kind and value["kind"] != kind:
             raise ValueError(f"kind {value['kind']!r} in place of {kind!r}")
-        return cls(**{name: field[1](value[name]) for name, field in fields.items()})
+        return cls(*[read(value[name]) for name, read in readers])
 
-    return write, read
+    return (keep if issubclass(cls, Kept) else write), read
 
 
 def _union(members: tuple[Any, ...]) -> tuple[Encoder, Decoder]:

@@ -27,7 +27,7 @@ class FixedBytes(bytes):
         if not isinstance(data, bytes) or len(data) != cls.SIZE:
             found = f"{len(data)} bytes" if isinstance(data, bytes) else type(data).__name__
             raise ValueError(f"{cls.__name__} is {cls.SIZE} bytes, not {found}")
-        return super().__new__(cls, data)
+        return bytes.__new__(cls, data)
 
     @classmethod
     def parse(cls, text: str) -> Self:

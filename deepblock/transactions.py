@@ -8,13 +8,13 @@ from typing import Annotated, ClassVar
 from pydantic import Discriminator, Tag
 
 from deepblock.cid import Cid
-from deepblock.codec import U16, U64, Tagged, cid_of, encode, kind_of
+from deepblock.codec import U16, U64, Kept, Tagged, cid_of, encode, kind_of
 from deepblock.primitives import Address, Motes, PublicKey, Signature
 from deepblock.spec import TaskSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer(Tagged):
+class Transfer(Kept, Tagged):
     """Money from the signer to an address."""
 
     kind: ClassVar[str] = "transfer"
@@ -27,7 +27,7 @@ class Transfer(Tagged):
 
 
 @dataclass(frozen=True, slots=True)
-class OpenTask(Tagged):
+class OpenTask(Kept, Tagged):
     """A task that the signer wants to be trained, and `escrow` for it. `pay`: for each block that trains it.
     `target`: the held-out loss, in units of the score, at which it is done; None: whatever the money gives."""
 
@@ -43,7 +43,7 @@ class OpenTask(Tagged):
 
 
 @dataclass(frozen=True, slots=True)
-class FundTask(Tagged):
+class FundTask(Kept, Tagged):
     """More escrow for an open task, from anybody."""
 
     kind: ClassVar[str] = "fund_task"
@@ -56,7 +56,7 @@ class FundTask(Tagged):
 
 
 @dataclass(frozen=True, slots=True)
-class CloseTask(Tagged):
+class CloseTask(Kept, Tagged):
     """No more training of a task, by who opened it; the rest of the escrow goes back."""
 
     kind: ClassVar[str] = "close_task"
@@ -68,7 +68,7 @@ class CloseTask(Tagged):
 
 
 @dataclass(frozen=True, slots=True)
-class FraudProof(Tagged):
+class FraudProof(Kept, Tagged):
     """A carried share is false. `share`: its id; `height`: of the block that carries it. `step`: 1 … K a segment,
     K + 1 the average, K + 2 the score."""
 
@@ -93,7 +93,7 @@ Payload = Annotated[
 
 
 @dataclass(frozen=True)
-class Transaction:
+class Transaction(Kept):
     """What a sender signed, and the signature over `signing_bytes`."""
 
     payload: Payload

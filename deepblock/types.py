@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from deepblock.cid import Cid
-from deepblock.codec import U16, U32, U64, U128, cid_of, encode
+from deepblock.codec import U16, U32, U64, U128, Kept, cid_of, encode
 from deepblock.primitives import Address, Hash32, Motes
 from deepblock.transactions import Transaction
 
@@ -20,7 +20,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Header:
+class Header(Kept):
     """What is fixed before the training begins, and so what the training is bound to.
 
     `state_root`: of the state *after the parent*. `timestamp`: Unix seconds when the session began.
@@ -67,7 +67,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Block:
+class Block(Kept):
     """Header, seal and result. Its id commits to all three; the body hangs on the header."""
 
     header: Header
@@ -84,7 +84,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Share:
+class Share(Kept):
     """A session that did not win, carried by a later block."""
 
     header: Header
@@ -96,7 +96,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Body:
+class Body(Kept):
     """`signals`: CIDs of pending tasks whose data this miner holds."""
 
     transactions: tuple[Transaction, ...] = ()

@@ -53,6 +53,10 @@ class Mempool:
     _by_id: dict[Cid, Transaction] = field(default_factory=dict)
     _by_sender: dict[Address, dict[int, Transaction]] = field(default_factory=dict)
 
+    def __contains__(self, transaction: object) -> bool:
+        """By its id. What waits here has met rule L1."""
+        return transaction in self._by_id
+
     def get(self, transaction: Cid) -> Transaction | None:
         return self._by_id.get(transaction)
 

@@ -199,7 +199,7 @@ class Pipeline:
             "block_disproved", height=block.height, id=str(block.id), reason=str(fraud), gone=len(gone)
         )
         switch = self._chain.invalidate(block.id, str(fraud))
-        await self._return(self._follow(switch) if switch else [])
+        await self._return(self._follow(switch, self._transactions(switch.apply)) if switch else [])
         await self._accuse(block.id)
 
     def _note(self, blocks: Iterable[Cid], block: Block, fraud: Fraud) -> None:
@@ -228,7 +228,7 @@ class Pipeline:
     def _apply(self, block: Block, body: Body) -> Delta:
         parent = block.header.parent
         state = self._chain.state(parent)
-        apply_block(self._chain.params, state, block, body, self._chain.past(parent))
+        apply_block(self._chain.params, state, block, body, self._chain.past(parent), self._mempool)
         return state.delta()
 
     def _commit(self, block: Block, body: Body, delta: Delta) -> list[Transaction]:
@@ -237,14 +237,13 @@ class Pipeline:
         if switch is None:
             self._alarm_if_too_deep(block.id)
             return []
-        return self._follow(switch)
+        *between, _ = switch.apply
+        return self._follow(switch, [*self._transactions(between), *body.transactions])
 
-    def _follow(self, switch: Switch) -> list[Transaction]:
-        """Whoever cares for the head hears of a new one. Returns as `_commit` does."""
+    def _follow(self, switch: Switch, applied: list[Transaction]) -> list[Transaction]:
+        """Whoever cares for the head hears of a new one. `applied`: its transactions. Returns as `_commit` does."""
         undone = self._transactions(switch.undo[::-1])
-        self._mempool.follow(
-            undone, self._transactions(switch.apply), self._chain.state(), self._chain.head.height + 1
-        )
+        self._mempool.follow(undone, applied, self._chain.state(), self._chain.head.height + 1)
         returned = [transaction for transaction in undone if self._mempool.get(transaction.id)]
         if switch.undo:
             log.warning(
@@ -265,7 +264,7 @@ class Pipeline:
                 advice="one of the two is not the chain: compare with others; to take the heavier one, fetch it anew",
             )
 
-    def _transactions(self, blocks: tuple[Cid, ...]) -> list[Transaction]:
+    def _transactions(self, blocks: Iterable[Cid]) -> list[Transaction]:
         found: list[Transaction] = []
         for cid in blocks:
             block = self._chain.block(cid)

@@ -28,12 +28,17 @@ from node.storage.database import Batch, Database
 from tests.bench.chains import Payers, grow
 from tests.bench.table import Row, paired, seconds
 
-SIZES = ((200, 12), (2000, 4))
+SIZES = ((200, 12), (2000, 8))
 """Transfers in a block, and how many such blocks."""
+WAITING = 4
+"""More blocks of the last size, whose transfers wait in the pool already, as they do in a node that hears of them."""
 
 
-def measure(empty: int = 200, sizes: tuple[tuple[int, int], ...] = SIZES) -> Iterator[Row]:
+def measure(
+    empty: int = 200, sizes: tuple[tuple[int, int], ...] = SIZES, waiting: int = WAITING
+) -> Iterator[Row]:
     """`empty`: blocks without a transfer. They come first, and let the rewards mature that are then paid around."""
+    full = sizes[-1][0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with Database(folder / "source") as database:
@@ -41,22 +46,27 @@ def measure(empty: int = 200, sizes: tuple[tuple[int, int], ...] = SIZES) -> Ite
             payers = Payers(source.network, max(transfers for transfers, _ in sizes))
             bodies = [*[Body()] * empty, payers.funding(1 << 20)]
             bodies += [payers.body(transfers) for transfers, count in sizes for _ in range(count)]
+            bodies += [payers.body(full) for _ in range(waiting)]
             blocks = list(grow(source, bodies))
-        runs = uvloop.run(_import(folder, source.head, blocks, bodies))
+        runs = uvloop.run(_import(folder, source.head, blocks, bodies, waiting))
         pairs = [(1 / took, 1 / write) for took, write, _ in runs[:empty]]
         yield paired("import of empty blocks", "blocks/s", pairs, "bare synced LevelDB batches, same bytes")
         done = empty + 1
-        for transfers, count in sizes:
+        for transfers, count, known in (
+            *((*size, "never seen") for size in sizes),
+            (full, waiting, "from the pool"),
+        ):
             pairs = [(transfers / took, transfers / verify) for took, _, verify in runs[done : done + count]]
             how = f"bare Ed25519 verifications of them; {median(ours for ours, _ in pairs) / transfers:.1f} blocks/s"
-            yield paired(f"import of blocks of {transfers:,} transfers", "tx/s", pairs, how)
+            yield paired(f"import of {transfers:,} transfers, {known}", "tx/s", pairs, how)
             done += count
 
 
 async def _import(
-    folder: Path, head: Node, blocks: list[Block], bodies: list[Body]
+    folder: Path, head: Node, blocks: list[Block], bodies: list[Body], waiting: int
 ) -> list[tuple[float, float, float]]:
-    """For each block the seconds of the pipeline, of a bare write of its batch, and of its bare signatures."""
+    """For each block the seconds of the pipeline, of a bare write of its batch, and of its bare signatures. The
+    transactions of the last `waiting` blocks have come into the pool before."""
     here = {body.cid: encode(body) for body in bodies}
     with Recording(folder / "target") as database, Database(folder / "bare") as bare:
         chain = Chain(database, load_params("devnet"))
@@ -66,6 +76,9 @@ async def _import(
         runs = []
         for block, body in zip(blocks, bodies, strict=True):
             data, signed = encode(block), _signed(body)
+            if len(runs) >= len(blocks) - waiting:
+                for transaction in body.transactions:
+                    mempool.add(transaction, chain.state(), block.height)
             began = time.perf_counter()
             await pipeline.receive(data, Origin("bench"))
             took = time.perf_counter() - began

@@ -77,5 +77,9 @@ def test_no_transaction_twice():
 def test_every_transaction_is_checked(place):
     items = list(transfers(3))
     items[place] = replace(items[place], signature=Signature(bytes(64)))
+    body = Body(tuple(items))
     with pytest.raises(BadSignature):
-        check(Body(tuple(items)))
+        check(body)
+    check_body(PARAMS, header_on(ancestry(), body=body.cid), body, {items[place].id})  # somebody has
+    with pytest.raises(BadSignature):
+        check_body(PARAMS, header_on(ancestry(), body=body.cid), body, {items[place - 1].id})

@@ -329,7 +329,7 @@ def test_a_block_with_shares_is_undone_like_any_other(opened):
     for _ in range(2):
         lighter = extend(chain, lighter.id, seconds=1)
     assert chain.head.id == lighter.id
-    assert {key: chain.state(fork).get(key) for key in before} == before
+    assert {key: chain.state(fork).read(key) for key in before} == before
     assert chain.state(fork).sessions(3) == Sessions()
 
 

@@ -43,6 +43,8 @@ def test_what_comes_in_can_be_found():
     pool = pool_of(one, two, alice=100_000)
     assert pool.get(one.id) == one
     assert pool.get(named("x")) is None
+    assert one.id in pool
+    assert to_bob(2).id not in pool
     assert pool.pending() == [one, two]
     assert pool.next_nonce(ALICE.address, state_of()) == 2
     assert pool.next_nonce(BOB.address, state_of()) == 0
