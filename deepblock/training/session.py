@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from deepblock.blockstore import Files
 from deepblock.cid import Cid
 from deepblock.training.audit import derive_average
 from deepblock.training.score import score
 from deepblock.training.state import Work
-from deepblock.training.step import OnSegment, OnStep, ShouldStop, run_segments
+from deepblock.training.step import OnSegment, OnStep, ShouldStop, Trainer, run_segments
 from deepblock.types import Score
 
 
@@ -44,7 +46,8 @@ def run_session(
     def count(done: int, total: int) -> None:
         on_step(before * spec.steps + done, spec.segments * spec.steps)
 
-    rest = run_segments(work, files, before, state, spec.segments, on_segment, count, should_stop, device)
+    trainer = Trainer(work, files, torch.device(device))
+    rest = run_segments(trainer, files, before, state, spec.segments, on_segment, count, should_stop)
     states = (*finished, *rest)
     average = derive_average(spec, files, states[-1])
     return SessionResult(states, average, score(spec, files, average, device=device))

@@ -38,9 +38,9 @@ class Trainer:
     def __init__(self, work: Work, files: Files, device: torch.device) -> None:
         spec = work.spec
         keep_memory()
+        self.work = work
+        self.device = device
         self._spec = spec
-        self._seed = work.seed
-        self._device = device
         self._network: Network | None = None
         frozen = Frozen(spec, read_start(spec, files), device)
         self._examples = Features(spec, files, spec.train, spec.n_train, frozen, device)
@@ -51,8 +51,8 @@ class Trainer:
     def step(self, state: State, step: int) -> None:
         """Step g of the session (0 … K·m − 1), in place on the weights and momentum of `state`."""
         network = self._on(state.weights)
-        indices = streams.batch(self._seed, step, self._spec.batch, self._spec.n_train)
-        features, labels = self._examples.take(torch.from_numpy(indices).to(self._device))
+        indices = streams.batch(self.work.seed, step, self._spec.batch, self._spec.n_train)
+        features, labels = self._examples.take(torch.from_numpy(indices).to(self.device))
         logits, tape = network.forward(features, per_example=False)
         network.backward(cross_entropy_gradient(logits, labels), tape)
         lr = self._rates[step % self._spec.steps]
@@ -66,7 +66,7 @@ class Trainer:
 
 
 def run_segments(
-    work: Work,
+    trainer: Trainer,
     files: Files,
     start: int,
     state: Cid | None,
@@ -74,14 +74,12 @@ def run_segments(
     on_segment: OnSegment,
     on_step: OnStep,
     should_stop: ShouldStop,
-    device: str,
 ) -> tuple[Cid, ...]:
     """Runs segments start + 1 … upto from `state` (None: state 0, which is derived) and keeps their states in `files`;
     the CIDs of those.
     """
+    work, at = trainer.work, trainer.device
     spec = work.spec
-    at = torch.device(device)
-    trainer = Trainer(work, files, at)
     current = derive_state(work, files, at) if state is None else load_state(spec, files, state, at)
     states = []
     with torch.inference_mode():

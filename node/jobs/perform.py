@@ -17,6 +17,7 @@ from deepblock.spec import data_files
 from deepblock.training import audit, ensemble, score, session
 from deepblock.training.state import Work as TrainingWork
 from deepblock.training.step import Cancelled as TrainingCancelled
+from deepblock.training.step import Trainer
 from deepblock.types import Result as Model
 from deepblock.types import Seal
 from node.jobs.messages import (
@@ -109,16 +110,18 @@ class Performer:
         runs = plan_runs(work.segments, here.at_hand, spec.segments)
         meter = _Meter(spec.steps, sum(upto - start for start, upto in runs), tell)
         found: dict[int, Cid] = {}
+        training, trainer = TrainingWork(spec, work.seed, work.model), None
         for start, upto in runs:
+            trainer = trainer or Trainer(training, self._files, torch.device(self._device))
             states = audit.replay(
-                TrainingWork(spec, work.seed, work.model),
+                training,
                 self._files,
                 start=start,
                 state=claimed[start - 1] if start else None,
                 upto=upto,
                 on_step=partial(meter.add, len(found) * spec.steps),
                 should_stop=should_stop,
-                device=self._device,
+                trainer=trainer,
             )
             found.update(enumerate(states, start + 1))
         last = found.get(spec.segments, claimed[-1])

@@ -1,5 +1,8 @@
 """Checking a block against making it: what a worker does for an audit over what it does for a session.
 
+A block that carries shares is that many sessions more, each audited like its own; and the ensemble of all and the outer
+step are derived and scored.
+
 A session of testnet is long, so fewer segments of it are run; the others, which are just like them, are added by
 the median time of a segment.
 """
@@ -15,25 +18,26 @@ from statistics import median
 
 from consensus.audit import Findings, Plan, judge
 from deepblock.blockstore import Blockstore
+from deepblock.cid import Cid
 from deepblock.spec import TaskSpec, forward_macs, segment_macs, session_macs
 from deepblock.types import Seal
 from node.config import load_params
-from node.jobs.messages import Audit, Audited, Progress, Sealed, SegmentDone, Session
+from node.jobs.messages import Audit, Audited, Combine, Combined, Progress, Sealed, SegmentDone, Session
 from node.jobs.perform import Performer
 from tests.bench.table import Row, paired
 from tests.bench.tasks import TITLES, with_data
 
-SIZES = {"devnet": (20, 5), "testnet": (8, 2)}
-"""Segments that are run, and sessions."""
+CASES = (("devnet", 20, 5, 0), ("testnet", 8, 5, 0), ("testnet", 8, 3, 3))
+"""Network, segments that are run of a session, blocks, and shares that each carries."""
 
 
 def measure() -> Iterator[Row]:
-    for network, (segments, count) in SIZES.items():
-        yield compare(network, segments, count)
+    for case in CASES:
+        yield compare(*case)
 
 
-def compare(network: str, segments: int, count: int) -> Row:
-    """Seconds of an audit and of a session, `count` times. `segments`: of the sessions that are run."""
+def compare(network: str, segments: int, count: int, shares: int) -> Row:
+    """Seconds of checking a block and of making it, `count` times. `segments`: of the sessions that are run."""
     with tempfile.TemporaryDirectory() as folder:
         files = Blockstore(Path(folder))
         whole = with_data(network, files)
@@ -41,13 +45,23 @@ def compare(network: str, segments: int, count: int) -> Row:
         # Spread evenly: neighbours would be replayed in one go, and in a long session they are seldom drawn.
         plan = Plan(tuple(range(segments // drawn, segments + 1, segments // drawn)))
         trainer = Trainer(replace(whole, segments=segments), Path(folder), files)
-        trainer.produce(b"first")
+        trainer.produce(b"first", None)
+        trainer.verify(plan)
         pairs = []
         for turn in range(count):
-            took, segment = trainer.produce(f"bench {turn}".encode())
-            pairs.append((trainer.verify(plan), took + (whole.segments - segments) * segment))
+            model, members = trainer.average, []
+            verify = produce = 0.0
+            for member in range(1 + shares):
+                took, segment = trainer.produce(f"bench {turn} {member}".encode(), model)
+                produce += took + (whole.segments - segments) * segment
+                verify += trainer.verify(plan)
+                members.append(trainer.average)
+            if shares:
+                verify += trainer.combine(members, model)
+            pairs.append((verify, produce))
     ran = f" ({segments} of them run)" if segments < whole.segments else ""
-    how = f"audit, session of {whole.segments} segments{ran}; by MACs {_predicted(whole, drawn):.3f}×"
+    carried = f"block with {shares} shares" if shares else "block without shares"
+    how = f"{carried}, sessions of {whole.segments} segments{ran}; by MACs {_predicted(whole, drawn, shares):.3f}×"
     return paired(f"verify / produce, {TITLES[network]}", "s", pairs, how)
 
 
@@ -61,9 +75,13 @@ class Trainer:
         self._work = Session(spec, b"", None, ())
         self._seal: Seal | None = None
 
-    def produce(self, name: bytes) -> tuple[float, float]:
-        """Runs a session from the average of the last one: seconds of it, and of one of its segments."""
-        model = self._seal.average if self._seal else None
+    @property
+    def average(self) -> Cid:
+        assert self._seal
+        return self._seal.average
+
+    def produce(self, name: bytes, model: Cid | None) -> tuple[float, float]:
+        """Runs a session from `model`: seconds of it, and of one of its segments."""
         self._work = Session(self._spec, sha256(name).digest(), model, ())
         ends: list[float] = []
 
@@ -96,8 +114,19 @@ class Trainer:
         judge(plan, seal, Findings(states, done.average, done.score))
         return took
 
+    def combine(self, members: list[Cid], model: Cid) -> float:
+        """Derives and scores what several sessions give a task that had `model`: seconds."""
+        began = time.perf_counter()
+        done = self._worker.perform(
+            Combine(self._spec, tuple(members), model), lambda news: None, lambda: False
+        )
+        took = time.perf_counter() - began
+        assert isinstance(done, Combined), done
+        return took
 
-def _predicted(spec: TaskSpec, segments: int) -> float:
-    """What multiply-accumulates say. Both score the average."""
-    scoring = spec.n_heldout * forward_macs(spec)
-    return (segments * segment_macs(spec) + scoring) / (session_macs(spec) + scoring)
+
+def _predicted(spec: TaskSpec, segments: int, shares: int) -> float:
+    """What multiply-accumulates say. Both score the averages; shares give two more models to score."""
+    scoring, sessions = spec.n_heldout * forward_macs(spec), 1 + shares
+    verify = sessions * (segments * segment_macs(spec) + scoring) + (2 * scoring if shares else 0)
+    return verify / (sessions * (session_macs(spec) + scoring))

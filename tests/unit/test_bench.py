@@ -60,8 +60,8 @@ def test_where_time_goes_adds_up():
 
 
 def test_an_audit_agrees_with_its_session():
-    row = audits.compare("devnet", 4, 1)
-    assert row.how.startswith("audit, session of 20 segments (4 of them run); by MACs 0.20")
+    row = audits.compare("devnet", 4, 1, shares=1)
+    assert row.how.startswith("block with 1 shares, sessions of 20 segments (4 of them run); by MACs 0.2")
 
 
 def test_made_up_chains_pass_the_pipeline():
