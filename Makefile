@@ -13,7 +13,7 @@ PIP  := $(BIN)/python -m pip install -qq --disable-pip-version-check
 LOCK := $(PIP) --no-deps --no-build-isolation --only-binary :all: --no-binary python-baseconv,varint
 
 .DEFAULT_GOAL := help
-.PHONY: help install devnet test check format bench accuracy exact-matrix gpu-check lock clean
+.PHONY: help install devnet test check format bench accuracy learning exact-matrix gpu-check lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: install  ## print the table of benchmarks, each with its baseline
 
 accuracy: install  ## train in 8 to 16 bits and in float32, and print how well (an hour; goes on from accuracy.jsonl)
 	$(BIN)/python -m tests.accuracy
+
+learning: install  ## print how fast a chain of 1, 4 and 8 sessions a height learns, beside SGD (an hour; goes on from learning.jsonl)
+	$(BIN)/python -m tests.learning
 
 exact-matrix: install  ## run the published sessions under a dozen CPU configurations; one different bit fails
 	$(BIN)/python -m tests.exact_matrix
