@@ -30,7 +30,7 @@ from deepblock.primitives import DBK
 from deepblock.transactions import FraudProof
 from deepblock.types import Account, Block, Body, Result, Score
 from tests.unit.consensus.line import Line
-from tests.unit.consensus.market_parts import contract, offer, opened
+from tests.unit.consensus.market_parts import EPOCH_PAY, contract, offer, opened
 from tests.unit.consensus.parts import (
     ALICE,
     BOB,
@@ -250,7 +250,7 @@ def test_a_sponsors_task_that_meets_its_target_closes_and_the_base_task_goes_on(
     made = offer(target=GUESSING)
 
     def begin(state):
-        task = opened(state, made, escrow=400, reserved=400)
+        task = opened(state, made, escrow=EPOCH_PAY, reserved=EPOCH_PAY)
         state.set_schedule(Schedule(task, FIRST, 0))
 
     line = Line(begin=begin)
