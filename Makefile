@@ -13,7 +13,7 @@ PIP  := $(BIN)/python -m pip install -qq --disable-pip-version-check
 LOCK := $(PIP) --no-deps --no-build-isolation --only-binary :all: --no-binary python-baseconv,varint
 
 .DEFAULT_GOAL := help
-.PHONY: help install devnet test check format bench accuracy exact-matrix gpu-check lock clean
+.PHONY: help install devnet test check format bench accuracy learning mutation exact-matrix gpu-check lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,14 @@ bench: install  ## print the table of benchmarks, each with its baseline
 accuracy: install  ## train in 8 to 16 bits and in float32, and print how well (an hour; goes on from accuracy.jsonl)
 	$(BIN)/python -m tests.accuracy
 
+learning: install  ## print how fast a chain of 1, 4 and 8 sessions a height learns, beside SGD (an hour; goes on from learning.jsonl)
+	$(BIN)/python -m tests.learning
+
+mutation: install  ## change the rules of consensus/ one place at a time, and list the changes that no test notices (an hour)
+	$(PIP) mutmut==3.8.1
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 exact-matrix: install  ## run the published sessions under a dozen CPU configurations; one different bit fails
 	$(BIN)/python -m tests.exact_matrix
 
@@ -73,4 +81,4 @@ lock:  ## choose the versions anew (needs uv on the PATH)
 	sed -n '/^setuptools==/,/[^\\]$$/p' locks/run.txt > locks/build.txt
 
 clean:  ## remove the environment and the caches (never a chain)
-	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache mutants *.egg-info

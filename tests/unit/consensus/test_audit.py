@@ -14,6 +14,7 @@ from consensus.audit import (
     plan_all,
     plan_sample,
     step_name,
+    step_number,
 )
 from consensus.errors import Fraud
 from consensus.task import TaskState
@@ -103,11 +104,13 @@ def test_a_segment_that_was_replayed_on_the_way_counts_too():
 
 
 def test_states_then_average_then_score():
-    with pytest.raises(Fraud, match="false average"):
+    with pytest.raises(Fraud, match="false average") as caught:
         judge(plan_all(5), SEAL, findings(average=named("true"), score=Score(0, 0)))
+    assert (caught.value.claimed, caught.value.found) == (str(SEAL.average), str(named("true")))
     for score in (Score(101, 7), Score(99, 7), Score(100, 8)):
-        with pytest.raises(Fraud, match="false score"):
+        with pytest.raises(Fraud, match="false score") as caught:
             judge(plan_all(5), SEAL, findings(score=score))
+        assert (caught.value.claimed, caught.value.found) == (str(SEAL.score), str(score))
 
 
 def test_a_worker_that_skips_a_planned_segment_is_a_bug_and_not_a_verdict():
@@ -157,6 +160,12 @@ def test_steps_have_names():
     ]  # fmt: skip
 
 
+def test_a_name_is_that_of_one_step():
+    assert [step_number(5, step_name(5, step)) for step in range(1, 9)] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert step_number(5, "segment 6") is None
+    assert step_number(5, "accusation of share 1") is None
+
+
 def test_all_segments_up_to_the_step_refute_it():
     assert plan_accusation(5, 3).segments == (1, 2, 3)
     assert plan_accusation(5, 5) == plan_accusation(5, 6) == plan_accusation(5, 7) == plan_all(5)
@@ -166,7 +175,9 @@ def verdict(step: int, found: Findings) -> bool:
     try:
         judge_accusation(accusation(step), SEAL, found)
     except Fraud as fraud:
-        assert str(named("share")) in fraud.step
+        assert fraud.step == f"accusation of share {named('share')}"
+        assert fraud.claimed == f"a false {step_name(5, step) or f'step {step}'}"
+        assert fraud.found == "none up to there"
         assert not is_false(SEAL, found, step)
         return False
     assert is_false(SEAL, found, step)

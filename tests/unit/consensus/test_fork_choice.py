@@ -111,6 +111,35 @@ def test_the_way_from_one_block_to_another():
         assert (names(found.undo), names(found.apply)) == (undo, apply)
 
 
+def test_a_branch_is_a_block_and_all_that_stand_on_it_parents_first():
+    trunk = grown("t1", "t2")
+    left, right = grown("l1", "l2", "l3", on=trunk[1]), grown("r1", "r2", on=trunk[1])
+    other = grown("x1", "x2", "x3")
+    tree = tree_of(other, trunk, left, right)
+    assert tree.branch(trunk[1].id) == tuple(
+        node.id for node in (trunk[1], left[0], right[0], left[1], right[1], left[2])
+    )
+    assert tree.branch(left[2].id) == (left[2].id,)
+    assert len(tree.branch(ROOT.id)) == len(tree.nodes)
+
+
+def test_the_heaviest_without_some_and_the_first_seen_of_equals():
+    short, first, second = grown("s", difficulty=30), grown("a", "b"), grown("c", "d")
+    tree = tree_of(first, second, short)
+    assert tree.heaviest(()) == short[0]
+    assert tree.heaviest({short[0].id}) == first[1]
+    assert tree.heaviest({short[0].id, first[1].id}) == second[1]
+    assert tree.heaviest(set(tree.nodes) - {ROOT.id}) == ROOT
+
+
+def test_what_is_removed_is_nowhere_and_the_rest_stays():
+    ours, theirs = grown("a", "b"), grown("c", "d")
+    tree = tree_of(ours, theirs)
+    tree.remove(tree.branch(theirs[0].id))
+    assert tree.nodes == {node.id: node for node in (ROOT, *ours)}
+    assert tree.at_height == {0: [ROOT.id], 1: [ours[0].id], 2: [ours[1].id]}
+
+
 def test_what_the_rules_want_to_know_below_a_block():
     chain = grown("a", "b", "c", "d")
     fork = grown("x", on=chain[1])

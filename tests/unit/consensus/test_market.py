@@ -29,8 +29,9 @@ from consensus.market import (
 )
 from consensus.schedule import stride
 from consensus.task import Contract, Listed, Schedule, TaskState
-from deepblock.codec import cid_of
+from deepblock.codec import cid_of, encode
 from deepblock.spec import Linear
+from deepblock.transactions import OpenTask
 from deepblock.types import Score
 from tests.unit.consensus.market_parts import contract, gift, offer, open_names, opened, order, spec_of
 from tests.unit.consensus.parts import ALICE, BOB, FIRST, PARAMS, SECOND, SPEC, empty_state, named
@@ -78,8 +79,9 @@ def test_a_task_is_opened_once_and_never_again():
     state = empty_state()
     task = opened(state, offer())
     for made in (offer(), offer(by=BOB, pay=1)):
-        with pytest.raises(TaskExists):
+        with pytest.raises(TaskExists) as caught:
             open_task(PARAMS, state, 6, made)
+        assert caught.value.task == task
     set_closed(state, task)
     with pytest.raises(TaskExists):
         open_task(PARAMS, state, 6, offer())
@@ -111,8 +113,32 @@ def test_active_tasks_give_way_to_nobody():
     state = empty_state()
     for name in "abc":
         opened(state, offer(name, pay=1))
-    with pytest.raises(TooManyTasks):
+    with pytest.raises(TooManyTasks) as caught:
         open_task(PARAMS, state, 9, offer("d", pay=100))
+    assert caught.value.waiting == 3
+
+
+def named_so_that_it_has(size: int) -> OpenTask:
+    """An offer whose description has so many bytes, most of which are its name."""
+    without = len(encode(offer(name="x" * 1_000).spec)) - 1_000
+    made = offer(name="x" * (size - without))
+    assert len(encode(made.spec)) == size
+    return made
+
+
+def test_a_refused_offer_is_told_what_it_has_and_what_it_may_have():
+    with pytest.raises(SpecRefused, match="the name's length"):
+        check_offer(PARAMS, named_so_that_it_has(16_384))
+    for made, found, bound in (
+        (named_so_that_it_has(16_385), 16_385, 16_384),
+        (offer(segments=17), 17 * 96, 4 * 384),
+    ):
+        with pytest.raises((SpecTooLarge, TaskTooExpensive)) as caught:
+            check_offer(PARAMS, made)
+        assert (caught.value.found, caught.value.limit) == (found, bound)
+    with pytest.raises(EscrowTooLow) as caught:
+        check_offer(PARAMS, replace(offer(pay=101), escrow=101 * PARAMS.epoch - 1))
+    assert (caught.value.found, caught.value.required) == (101 * PARAMS.epoch - 1, 101 * PARAMS.epoch)
 
 
 # --- funding and ending -----------------------------------------------------------------------------------------
@@ -128,8 +154,9 @@ def test_anybody_may_add_to_the_escrow():
 def test_the_sponsor_ends_its_task():
     state = empty_state()
     task = opened(state, offer())
-    with pytest.raises(NotTheSponsor):
+    with pytest.raises(NotTheSponsor) as caught:
         close_task(state, order(task, by=BOB))
+    assert (caught.value.task, caught.value.sponsor) == (task, ALICE.address)
     close_task(state, order(task))
     assert contract(state, task).closing
     assert open_names(state) == ["offered"], "until the end of an epoch"
@@ -142,8 +169,9 @@ def test_what_is_closed_or_about_to_close_takes_no_money_and_no_orders():
     set_closed(closed, task)
     for state, which in ((closing, task), (closed, task), (closed, FIRST), (closed, named("unknown"))):
         before = state.delta()
-        with pytest.raises(TaskNotOpen):
+        with pytest.raises(TaskNotOpen) as caught:
             fund_task(state, gift(which, 1))
+        assert caught.value.task == which
         with pytest.raises(TaskNotOpen):
             close_task(state, order(which))
         assert state.delta() == before
@@ -158,11 +186,13 @@ def test_signals_name_waiting_tasks_once_each():
     running = opened(state, offer("c"))
     check_signals(state, ())
     check_signals(state, (two, one))
-    with pytest.raises(RepeatedSignal):
+    with pytest.raises(RepeatedSignal) as caught:
         check_signals(state, (one, two, one))
+    assert caught.value.task == one
     for task in (running, FIRST, named("unknown")):
-        with pytest.raises(NotPending):
+        with pytest.raises(NotPending) as caught:
             check_signals(state, (one, task))
+        assert caught.value.task == task
 
 
 def signalled(state, task, pattern: str):

@@ -7,7 +7,8 @@ import pytest
 
 from consensus.schedule import choose, end_epoch, stride
 from consensus.state import State
-from consensus.task import Schedule
+from consensus.task import Schedule, base_task
+from consensus.template import genesis_state
 from deepblock.cid import Cid
 from tests.unit.consensus.market_parts import contract, offer, open_names, opened, spec_of
 from tests.unit.consensus.parts import ALICE, FIRST, OTHER, PARAMS, SECOND, empty_state
@@ -29,6 +30,18 @@ def epochs(state: State, count: int, since: int = 0) -> list[Cid]:
 
 def test_base_tasks_take_turns_two_epochs_each():
     assert epochs(empty_state(), 6) == [FIRST, FIRST, SECOND, SECOND, FIRST, FIRST]
+
+
+def test_so_do_three():
+    params = replace(PARAMS, base_tasks=(*PARAMS.base_tasks, replace(OTHER, name="third")))
+    state = State(lambda key: None)
+    genesis_state(params, state)
+    found = []
+    for epoch in range(8):
+        found.append(state.schedule().current)
+        end_epoch(params, state, epoch * params.epoch + LAST)
+    assert found == [base_task(params, epoch) for epoch in range(8)]
+    assert len(set(found)) == 3
 
 
 def test_only_the_last_block_of_an_epoch_decides():

@@ -45,13 +45,14 @@ def carried(line, *shares, **choices):
 
 
 def refused(line, share, error):
-    """Why a block on the head cannot carry the share."""
+    """Why a block on the head cannot carry the share, with its numbers."""
     body = Body((), (share,))
     with pytest.raises(FalseShare) as caught:
         line.check(line.block(body), body)
     assert caught.value.share == share.id
-    assert isinstance(caught.value.__cause__, error)
-    assert caught.value.reason == str(caught.value.__cause__)
+    cause = caught.value.__cause__
+    assert (type(cause), vars(cause)) == (type(error), vars(error))
+    assert caught.value.reason == str(cause)
 
 
 def by_itself(share):
@@ -126,7 +127,7 @@ def test_a_block_carries_shares_of_its_own_height_and_of_those_before(line):
 
 def test_older_ones_are_refused(line):
     old = line.share(next(iter(line.blocks)))
-    refused(line, old, ShareTooOld)
+    refused(line, old, ShareTooOld(height=2, carrier=5, limit=2))
     carried(line, line.share(list(line.blocks)[1]))
 
 
@@ -134,9 +135,9 @@ def test_a_share_on_the_carrier_itself_or_above_is_refused(line):
     head = line.head
     above = line.share()
     refused_from = replace(above, header=replace(above.header, height=6))
-    refused(line, refused_from, ShareTooOld)
+    refused(line, refused_from, ShareTooOld(height=6, carrier=5, limit=2))
     line.head = line.blocks[head][0].header.parent
-    refused(line, above, ShareTooOld)
+    refused(line, above, ShareTooOld(height=5, carrier=4, limit=2))
 
 
 def test_a_share_of_another_branch_is_refused(line):
@@ -144,7 +145,7 @@ def test_a_share_of_another_branch_is_refused(line):
     other = line.grow(parent=fork, seconds=11)
     share = line.share(other.id)
     line.head = line.grow(parent=next(cid for cid in line.blocks if line.blocks[cid][0].height == 4)).id
-    refused(line, share, ShareOfAnotherChain)
+    refused(line, share, ShareOfAnotherChain(other.id))
 
 
 def test_the_genesis_can_be_a_shares_parent():
@@ -169,8 +170,9 @@ def test_a_share_may_train_another_task_than_its_carrier():
 def test_clocks_may_differ_by_what_they_may_differ_for_blocks(line):
     carrier = line.header().timestamp
     carried(line, line.share(timestamp=carrier + PARAMS.max_future))
-    later = line.header().timestamp + PARAMS.max_future + 1
-    refused(line, line.share(timestamp=later), ShareFromTheFuture)
+    carrier = line.header().timestamp
+    later = carrier + PARAMS.max_future + 1
+    refused(line, line.share(timestamp=later), ShareFromTheFuture(later, carrier, PARAMS.max_future))
 
 
 def test_a_ticket_that_wins_no_share_is_refused(line):
@@ -193,11 +195,11 @@ def test_a_session_is_carried_once(line):
         line.check(line.block(body), body)
     assert isinstance(caught.value.__cause__, ShareRepeated)
     carried(line, share)
-    refused(line, share, ShareRepeated)
+    refused(line, share, ShareRepeated(share.header.cid))
     line.grow()
-    refused(line, share, ShareRepeated)
+    refused(line, share, ShareRepeated(share.header.cid))
     line.grow()
-    refused(line, share, ShareTooOld)
+    refused(line, share, ShareTooOld(height=5, carrier=8, limit=2))
 
 
 def test_another_seal_makes_it_no_other_session(line):
@@ -205,12 +207,12 @@ def test_another_seal_makes_it_no_other_session(line):
     glued = replace(share, seal=line.seal(share.header, GUESSING - 1, lambda drawn: True))
     assert glued.id != share.id
     carried(line, share)
-    refused(line, glued, ShareRepeated)
+    refused(line, glued, ShareRepeated(share.header.cid))
 
 
 def test_a_block_of_this_chain_is_no_share_of_it(line):
     block = line.blocks[line.head][0]
-    refused(line, Share(block.header, block.seal), ShareRepeated)
+    refused(line, Share(block.header, block.seal), ShareRepeated(block.header.cid))
 
 
 def test_a_block_of_another_branch_can_be_carried_as_a_share(line):

@@ -78,6 +78,13 @@ def test_the_offset_moves_by_the_loss_of_the_parents_model(loss, passed, offset)
     assert after_block(SPEC, trained(loss, 50), passed, RESULT).offset == offset
 
 
+@pytest.mark.parametrize(("loss", "room"), [(0, 1_024), (1_024, 1_024), (1_025, 1_025), (5_001, 5_001)])
+def test_the_offset_stays_within_the_loss_of_the_new_model_or_1024(loss, room):
+    result = Result(named("model"), Score(loss, 7))
+    assert after_block(SPEC, trained(10**9), False, result).offset == room
+    assert after_block(SPEC, trained(10**9), True, result).offset == -(room // 2)
+
+
 def test_the_first_block_moves_it_by_the_loss_of_guessing():
     assert after_block(SPEC, TaskState(), True, RESULT).offset == -(GUESSING // 1024)
     assert after_block(SPEC, TaskState(), False, RESULT).offset == 16 * (GUESSING // 1024)

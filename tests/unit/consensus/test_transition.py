@@ -23,12 +23,14 @@ from consensus.errors import (
 )
 from consensus.seal import GATE_FAILED, GATE_PASSED, limit
 from consensus.state import Payout, Payouts
-from consensus.task import TaskState, specs
+from consensus.task import Schedule, TaskState, specs
 from consensus.transition import apply_block, check_block, check_chained
+from deepblock.codec import cid_of
 from deepblock.primitives import DBK
 from deepblock.transactions import FraudProof
 from deepblock.types import Account, Block, Body, Result, Score
 from tests.unit.consensus.line import Line
+from tests.unit.consensus.market_parts import EPOCH_PAY, contract, offer, opened
 from tests.unit.consensus.parts import (
     ALICE,
     BOB,
@@ -81,16 +83,17 @@ def test_an_honest_block_passes():
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"version": 2}, WrongVersion),
-        ({"network": named("n")}, WrongNetwork),
-        ({"difficulty": FLOOR - 1}, WrongDifficulty),
-        ({"difficulty": 0}, WrongDifficulty),
-        ({"task": named("t")}, TaskUnknown),
+        ({"version": 2}, WrongVersion(2, 1)),
+        ({"network": named("n")}, WrongNetwork(named("n"), NETWORK)),
+        ({"difficulty": FLOOR - 1}, WrongDifficulty(FLOOR - 1, FLOOR)),
+        ({"difficulty": 0}, WrongDifficulty(0, FLOOR)),
+        ({"task": named("t")}, TaskUnknown(named("t"))),
     ],
 )
 def test_what_a_header_shows_by_itself(change, error):
-    with pytest.raises(error):
+    with pytest.raises(type(error)) as caught:
         by_itself(replace(BLOCK, header=replace(BLOCK.header, **change)))
+    assert vars(caught.value) == vars(error)
 
 
 def test_what_a_seal_shows_by_itself():
@@ -240,6 +243,23 @@ def test_and_not_in_the_block_before():
     body = Body((transfer(ALICE, BOB.address, 1),))
     with pytest.raises(CannotPay):
         apply_block(PARAMS, state, block_on(body=body), body, no_past)
+
+
+def test_a_sponsors_task_that_meets_its_target_closes_and_the_base_task_goes_on():
+    """In the first of the four blocks of its epoch; what was reserved for them goes back."""
+    made = offer(target=GUESSING)
+
+    def begin(state):
+        task = opened(state, made, escrow=EPOCH_PAY, reserved=EPOCH_PAY)
+        state.set_schedule(Schedule(task, FIRST, 0))
+
+    line = Line(begin=begin)
+    line.grow(loss=GUESSING + 1)
+    assert contract(line.state(), cid_of(made.spec)).closed == ""
+    line.grow(loss=GUESSING)
+    assert contract(line.state(), cid_of(made.spec)).closed == "target"
+    assert line.state().schedule().current == FIRST
+    assert line.grow().header.task == FIRST
 
 
 # --- shares -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""How fast a chain learns, beside one process that trains alone (`make learning`; README.md: what came out)."""
