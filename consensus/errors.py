@@ -12,7 +12,7 @@
         ├── InvalidBody        WrongBody TooMany BodyTooLarge RepeatedTransaction FalseShare RepeatedSignal NotPending
         ├── InvalidShare       ShareTooOld ShareOfAnotherChain ShareFromTheFuture ShareRepeated
         ├── InvalidTransaction WrongTransactionNetwork BadSignature WrongNonce FeeTooLow CannotPay AmountTooLarge
-        │                      SpecTooLarge SpecRefused TaskTooExpensive NoPay EscrowTooLow
+        │                      SpecTooLarge SpecRefused TaskTooExpensive PayTooLow EscrowTooLow
         │                      TaskExists TooManyTasks TaskNotOpen NotTheSponsor NothingToBurn
         ├── InvalidResult      WorseResult WrongResult
         └── Fraud              a claim about the training that a replay contradicts
@@ -294,8 +294,12 @@ class TaskTooExpensive(InvalidTransaction):
     )
 
 
-class NoPay(InvalidTransaction):
-    text = "a task has to pay at least one mote a block"
+@dataclass(eq=False)
+class PayTooLow(InvalidTransaction):
+    found: int
+    required: int
+    amounts = frozenset({"found", "required"})
+    text = "a pay of {found} DBK a block, but it takes the place of the subsidy: at least {required} DBK"
 
 
 @dataclass(eq=False)

@@ -7,9 +7,9 @@ from typing import Final
 from consensus import escrow
 from consensus.errors import (
     EscrowTooLow,
-    NoPay,
     NotPending,
     NotTheSponsor,
+    PayTooLow,
     RepeatedSignal,
     SpecRefused,
     SpecTooLarge,
@@ -19,6 +19,7 @@ from consensus.errors import (
     TooManyTasks,
 )
 from consensus.params import Params
+from consensus.rewards import subsidy
 from consensus.schedule import stride, stride_of
 from consensus.state import State
 from consensus.task import Contract, Listed, OpenTasks, TaskState, base_task
@@ -37,13 +38,13 @@ LEAST_GAIN: Final = 1_000
 def check_offer(params: Params, offer: OpenTask) -> None:
     """Rule T1. What an offer shows by itself: a description within the bounds, a session that costs at most so many of
     base task 0, and money for at least an epoch."""
-    check_terms(params, offer.spec, offer.pay)
+    check_description(params, offer.spec)
     if offer.escrow < offer.pay * params.epoch:
         raise EscrowTooLow(offer.escrow, offer.pay * params.epoch)
 
 
-def check_terms(params: Params, spec: TaskSpec, pay: int) -> None:
-    """Of an offer, what does not depend on how much escrow there is."""
+def check_description(params: Params, spec: TaskSpec) -> None:
+    """Of an offer, what is not about money."""
     size = len(encode(spec))
     if size > MAX_SPEC:
         raise SpecTooLarge(size, MAX_SPEC)
@@ -53,8 +54,18 @@ def check_terms(params: Params, spec: TaskSpec, pay: int) -> None:
         raise SpecRefused(str(error)) from None
     if session_macs(spec) > max_session_macs(params):
         raise TaskTooExpensive(session_macs(spec), max_session_macs(params))
-    if not pay:
-        raise NoPay
+
+
+def check_pay(params: Params, height: int, pay: int) -> None:
+    """Rule T19. An offer at `height` pays no less for a block than the subsidy whose place it takes."""
+    if pay < least_pay(params, height):
+        raise PayTooLow(pay, least_pay(params, height))
+
+
+def least_pay(params: Params, height: int) -> int:
+    """Motes; one where there is no subsidy left, as epochs are shared out by pay. It never grows, so who offers enough
+    now will do so for ever."""
+    return max(1, subsidy(params, height))
 
 
 def max_session_macs(params: Params) -> int:
@@ -71,6 +82,7 @@ def open_task(params: Params, state: State, height: int, offer: OpenTask) -> Non
     task = cid_of(offer.spec)
     if state.spec(params, task):
         raise TaskExists(task)
+    check_pay(params, height, offer.pay)
     if len(state.open_tasks().items) >= params.max_open_tasks:
         escrow.close(state, _outbid(params, state, offer), "outbid")
     contract = Contract(offer.sender.address, offer.pay, offer.escrow, 0, offer.target)

@@ -1,6 +1,6 @@
-"""What a block mints, and when it can be spent (protocol: Ledger and rewards)."""
+"""What a block mints or takes from a sponsor, and when it can be spent (protocol: Ledger and rewards)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -8,8 +8,10 @@ from consensus import escrow
 from consensus.errors import NothingToBurn
 from consensus.params import Params
 from consensus.state import Payout, Payouts, State, Supply
+from consensus.task import specs
+from deepblock.cid import Cid
 from deepblock.transactions import FraudProof
-from deepblock.types import Block, Body, Share
+from deepblock.types import Block, Body
 
 CARRIERS_PART: Final = 16
 """One part in so many of a share's slot is its carrier's."""
@@ -30,36 +32,42 @@ def slot(params: Params, amount: int, age: int) -> int:
     return amount * (params.share_age - age) // (2 * params.max_shares * params.share_age)
 
 
-def split(params: Params, amount: int, block: Block, shares: Sequence[Share]) -> list[Payout]:
-    """Rule R2. Half of `amount` is the miner's. Of a share's slot the carrier gets a sixteenth, the share's miner the
-    rest; both name the share, so that a fraud proof finds them. Slots without a share are nobody's."""
+def earns(params: Params, task: Cid, carrier: Cid) -> bool:
+    """Whether a share that trained `task` is paid in a block that trains `carrier`."""
+    return task == carrier or task in specs(params)
+
+
+def split(params: Params, amount: int, block: Block, body: Body, tasks: Container[Cid]) -> list[Payout]:
+    """Rule R2. What `amount` gives to the sessions that trained one of `tasks`: the block's own half of it, a carried
+    share its slot, of which the carrier gets a sixteenth. Both payouts of a slot name the share, so that a fraud proof
+    finds them. Slots without a share are nobody's."""
     carrier = block.header.miner
-    payouts = [Payout(carrier, amount // 2)]
-    for share in shares:
-        whole = slot(params, amount, block.height - share.header.height)
-        bonus = whole // CARRIERS_PART
-        payouts += [Payout(share.header.miner, whole - bonus, share.id), Payout(carrier, bonus, share.id)]
+    payouts = [Payout(carrier, amount // 2)] if block.header.task in tasks else []
+    for share in body.shares:
+        if share.header.task in tasks:
+            whole = slot(params, amount, block.height - share.header.height)
+            bonus = whole // CARRIERS_PART
+            payouts += [Payout(share.header.miner, whole - bonus, share.id), Payout(carrier, bonus, share.id)]
     return payouts
 
 
 def reward(params: Params, state: State, block: Block, body: Body, fees: int) -> None:
-    """Rule R4. What the subsidy gives is minted, the fees are the miner's, the pay of a sponsored task comes out of
-    what is reserved for it; all can be spent after `maturity` blocks."""
-    minted = split(params, subsidy(params, block.height), block, body.shares)
+    """Rule R4. Each session, the block's and those that it carries, is paid by the task that it trained: for a base
+    task money is minted, a sponsored one pays its own. The fees are the miner's; all can be spent after `maturity`
+    blocks."""
+    minted = split(params, subsidy(params, block.height), block, body, specs(params))
     state.set_supply(Supply(state.supply().issued + sum(payout.amount for payout in minted)))
-    own, *others = minted
     paid = pay(params, state, block, body)
-    promise(params, state, block.height, (replace(own, amount=own.amount + fees), *others, *paid))
+    promise(params, state, block.height, (Payout(block.header.miner, fees), *minted, *paid))
 
 
 def pay(params: Params, state: State, block: Block, body: Body) -> list[Payout]:
-    """Rule R5. A sponsored task pays for a block as the subsidy does, but only the shares that trained it too."""
+    """Rule R5. A sponsored task pays in its own blocks alone, out of what is reserved for it."""
     task = block.header.task
     contract = state.task(task).contract
     if contract is None:
         return []
-    shares = body.shares_of(task)
-    payouts = split(params, contract.pay, block, shares)
+    payouts = split(params, contract.pay, block, body, {task})
     escrow.pay_out(state, task, sum(payout.amount for payout in payouts))
     return payouts
 

@@ -278,9 +278,9 @@ class Quote:
     """What a task would cost, and get, if it were opened now.
 
     `session_macs`: what a session costs, at most `max_macs`; `counted_macs`: what it counts, at most `base_macs`, those
-    of base task 0. `sessions_per_block`: how many it takes on average at the `difficulty` of now. `min_escrow`: an
-    epoch's pay. `share`: of the sponsored epochs (every second one at most), in proportion to pay per MAC, beside the
-    tasks that are open, pending ones too (`rivals`).
+    of base task 0. `sessions_per_block`: how many it takes on average at the `difficulty` of now. `pay`: for a block,
+    at least `least_pay`; `min_escrow`: an epoch's. `share`: of the sponsored epochs (every second one at most), in
+    proportion to pay per MAC, beside the tasks that are open, pending ones too (`rivals`).
     """
 
     task: Cid
@@ -290,6 +290,8 @@ class Quote:
     base_macs: U128
     difficulty: U128
     sessions_per_block: float
+    pay: Motes
+    least_pay: Motes
     min_escrow: Motes
     share: float
     rivals: tuple[TaskSummary, ...]

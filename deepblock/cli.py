@@ -126,7 +126,8 @@ def _add_tasks(commands: Any) -> None:
 def _add_open(tasks: Any) -> None:
     command = _add(tasks, "open", task_open.task_open, "have a model trained on a data set, for money")
     command.add_argument("folder", type=_folder, metavar="DIR", help=f"with {EXPECTED}")
-    command.add_argument("--pay", required=True, metavar="DBK", help="for each block that trains it")
+    pay = "for each block that trains it; at least its subsidy, which is the default"
+    command.add_argument("--pay", metavar="DBK", help=pay)
     money = command.add_mutually_exclusive_group()
     blocks = f"to pay for; by default {task_open.BLOCKS}"
     money.add_argument("--blocks", type=_natural, default=task_open.BLOCKS, metavar="N", help=blocks)

@@ -151,8 +151,9 @@ class Client:
     def task_get(self, task: Cid) -> api.TaskInfo:
         return self._ask(api.TaskInfo, "task_get", task)
 
-    def task_quote(self, spec: TaskSpec, pay: Motes) -> api.Quote:
-        """For `pay` a block. Raises RpcError with code `api.REFUSED` where such a task cannot be opened."""
+    def task_quote(self, spec: TaskSpec, pay: Motes | None = None) -> api.Quote:
+        """For `pay` a block, or the least that is taken. Raises RpcError with code `api.REFUSED` where such a task
+        cannot be opened."""
         return self._ask(api.Quote, "task_quote", spec, pay)
 
     def model_get(self, task: Cid | None = None, last: int = 16) -> api.ModelInfo:

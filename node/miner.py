@@ -17,6 +17,7 @@ from consensus.errors import InvalidSeal, RuleError
 from consensus.fork_choice import Switch
 from consensus.header import Ancestry
 from consensus.params import Params
+from consensus.rewards import earns
 from consensus.seal import check_states, check_ticket
 from consensus.task import may_fall_back
 from consensus.template import candidate
@@ -65,13 +66,17 @@ class MinerStatus:
     last_loss: int | None = None
 
 
-def pays_as_share(params: Params, spec: TaskSpec, header: Header, height: int, left: float) -> bool:
-    """Whether the rest of a session, `left` of its steps, earns more for its MACs as a share of a block at `height`
-    than a new session would.
+def pays_as_share(
+    params: Params, spec: TaskSpec, header: Header, height: int, carrier: Cid, left: float
+) -> bool:
+    """Whether the rest of a session, `left` of its steps, earns more for its MACs as a share of a block at `height`,
+    which trains `carrier`, than a new session would.
 
     With x = c/D, a session wins a block (half of the subsidy) with about x/2, as half of all pass the gate, and is
     a share with min(1, r·x). A share of age a is worth (6 − a)/6 of a sixteenth of the subsidy.
     """
+    if not earns(params, header.task, carrier):
+        return False
     x = (cost(params, spec) << FRACTION_BITS) / header.difficulty
     chance = min(1.0, params.share_ratio * x)
 
@@ -139,8 +144,10 @@ class Miner:
         if self._chain.past(self._chain.head.id)(header.parent) is None:
             return False
         left = 1.0 - self._status.step / max(1, self._status.steps)
-        height = self._chain.head.height + 1
-        return pays_as_share(self._chain.params, self._chain.specs[header.task], header, height, left)
+        height, carrier = self._chain.head.height + 1, self._chain.state().schedule().current
+        return pays_as_share(
+            self._chain.params, self._chain.specs[header.task], header, height, carrier, left
+        )
 
     # --- one session ---------------------------------------------------------------------------------------
 

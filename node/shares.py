@@ -12,6 +12,7 @@ import structlog
 from consensus import shares as rules
 from consensus.errors import Fraud, NotYet
 from consensus.fork_choice import Switch
+from consensus.rewards import earns
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
 from deepblock.codec import decode, encode
@@ -80,7 +81,8 @@ class Shares:
         await self.publish(topic_of(self.chain.network, "shares"), encode(share))
 
     def choose(self, task: Cid) -> tuple[Share, ...]:
-        """For a block on the head that trains `task`: shares of the same task first, the newest first."""
+        """For a block on the head that trains `task`: what is paid in it, shares of the same task first, the newest
+        first."""
         params, height = self.chain.params, self.chain.head.height + 1
         seen = set(rules.lately(params, self.chain.state(), height))
         past = self.chain.past(self.chain.head.id)
@@ -88,7 +90,9 @@ class Shares:
         waiting = [
             known.share
             for known in self._known.values()
-            if known.state == "waiting" and not self.blobs.missing(known.share.seal.average)
+            if known.state == "waiting"
+            and earns(params, known.share.header.task, task)
+            and not self.blobs.missing(known.share.seal.average)
         ]
         for share in sorted(waiting, key=lambda share: (share.header.task != task, -share.header.height)):
             fits = height - share.header.height < params.share_age and past(share.header.parent)

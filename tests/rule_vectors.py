@@ -36,6 +36,8 @@ from tests.unit.consensus.parts import (
 FOLDER = Path(__file__).parent / "vectors" / "rules"
 OFFERED = replace(SPEC, name="offered", n_heldout=1, segments=16)
 FEE = 50_000
+PAY = PARAMS.subsidy // 2
+"""For a block; the subsidy has been halved once when the task is opened."""
 
 
 # --- a chain that does everything once --------------------------------------------------------------------------
@@ -53,31 +55,42 @@ class Story:
 
 
 def story() -> Story:
-    """Alice mines, pays Bob, opens a task and ends it; two shares are carried, one is proven false."""
+    """Alice mines, pays Bob, opens a task, trains it and ends it; shares of both tasks are carried, one is proven
+    false."""
     line = Line()
-    for _ in range(4):
+    for _ in range(11):
         line.grow(miner=ALICE.address, seconds=12)
     fork = line.take(line.block(seconds=31), Body())
-    line.head = next(cid for cid, (block, _) in line.blocks.items() if block.height == 4)
-    offer = OpenTask(line.network, ALICE.key, 1, FEE, OFFERED, 1_000, 8_000, 5_000)
+    line.head = next(cid for cid, (block, _) in line.blocks.items() if block.height == 11)
+    offer = OpenTask(line.network, ALICE.key, 1, FEE, OFFERED, PAY, 2 * PAY * PARAMS.epoch, 5_000)
     task = cid_of(OFFERED)
     carried, proven = line.share(miner=BOB.address), line.share(miner=CAROL.address, loss=2 * GUESSING)
-    head = line.blocks[line.head][0].header.parent
-    old = line.share(head, miner=BOB.address)
+    old = line.share(_ago(line, 1), miner=BOB.address)
     bodies = [
         Body((transfer(ALICE, BOB.address, 10**9), ALICE.sign(offer)), (carried, old)),
         Body((BOB.sign(FundTask(line.network, BOB.key, 0, FEE, task, 500)),), (proven,), (task,)),
-        Body((ALICE.sign(FraudProof(line.network, ALICE.key, 2, FEE, proven.id, 6, 3)),), (), (task,)),
+        Body((ALICE.sign(FraudProof(line.network, ALICE.key, 2, FEE, proven.id, 13, 3)),), (), (task,)),
         Body((), (), (task,)),
-        Body((ALICE.sign(CloseTask(line.network, ALICE.key, 3, FEE, task)),)),
+        *[Body()] * 4,
     ]
     for body in bodies:
-        loss = GUESSING - line.tree.nodes[line.head].height
-        made = line.block(body, loss, miner=ALICE.address)
-        if len(body.shares) == 2:  # what the ensemble gives, only a replay can know
-            made = replace(made, result=Result(named("ensemble"), Score(loss - 7, 6)))
-        line.take(made, body)
+        _tell(line, body)
+    late = line.share(_ago(line, 1), miner=BOB.address)  # of the base task's epoch
+    _tell(line, Body((), (line.share(_ago(line, 2), miner=CAROL.address),)))
+    _tell(line, Body((), (line.share(miner=CAROL.address), late)))
+    _tell(line, Body((ALICE.sign(CloseTask(line.network, ALICE.key, 3, FEE, task)),)))
+    _tell(line, Body())
     return Story(line, fork, carried, proven)
+
+
+def _tell(line: Line, body: Body) -> None:
+    """The next block."""
+    task = line.state().schedule().current
+    loss = GUESSING // (10 if task == cid_of(OFFERED) else 1) - _height(line)
+    made = line.block(body, loss, miner=ALICE.address)
+    if len(body.shares) == 2:  # what the ensemble gives, only a replay can know
+        made = replace(made, result=Result(named("ensemble"), Score(loss - 7, 6)))
+    line.take(made, body)
 
 
 # --- blocks that break a rule -----------------------------------------------------------------------------------
@@ -136,6 +149,10 @@ def _early(found: Story) -> tuple[Block, Body, int]:
     return block, Body(), block.header.timestamp - PARAMS.max_future - 1
 
 
+def _height(line: Line) -> int:
+    return line.tree.nodes[line.head].height
+
+
 def _ago(line: Line, blocks: int) -> Any:
     """A block of the head's chain."""
     cid = line.head
@@ -169,9 +186,8 @@ CASES: dict[str, Case] = {
     "a transaction twice": ("B5", "RepeatedTransaction", _with(
         lambda found: Body((transfer(BOB, BOB.address, 1, 1),) * 2))),
     "a share that is too old": ("C1", "ShareTooOld", _carrying(lambda line: line.share(_ago(line, 3)))),
-    "a share of another branch": ("C4", "ShareOfAnotherChain", lambda found: _carrying(
-        lambda line: replace(line.share(found.fork.id), header=replace(line.header(found.fork.id), height=9))
-    )(found)),
+    "a share of another branch": ("C4", "ShareOfAnotherChain", lambda found: _carrying(lambda line: replace(
+        line.share(found.fork.id), header=replace(line.header(found.fork.id), height=_height(line))))(found)),
     "a share that is later than its carrier can know": (
         "C4", "ShareFromTheFuture", _carrying(lambda line: line.share(seconds=31))),
     "a share of another task than its parent's children train": (
@@ -189,13 +205,15 @@ CASES: dict[str, Case] = {
     "an amount that nobody can have": ("L1", "AmountTooLarge", _paying(
         lambda found: transfer(BOB, BOB.address, 2**64 - 1, 1))),
     "another nonce": ("L3", "WrongNonce", _paying(lambda found: transfer(BOB, BOB.address, 1, 7))),
-    "more than there is": ("L3", "CannotPay", _paying(lambda found: transfer(CAROL, BOB.address, 1))),
+    "more than there is": ("L3", "CannotPay", _paying(lambda found: transfer(CAROL, BOB.address, 10**12))),
     "a proof of what is burned already": ("F1", "NothingToBurn", _paying(lambda found: BOB.sign(
-        FraudProof(found.line.network, BOB.key, 1, FEE, found.proven.id, 6, 3)))),
+        FraudProof(found.line.network, BOB.key, 1, FEE, found.proven.id, 13, 3)))),
     "a proof of what is paid already": ("F1", "NothingToBurn", _paying(lambda found: BOB.sign(
-        FraudProof(found.line.network, BOB.key, 1, FEE, found.carried.id, 5, 3)))),
+        FraudProof(found.line.network, BOB.key, 1, FEE, found.carried.id, 12, 3)))),
     "an offer without money for an epoch": ("T1", "EscrowTooLow", _paying(lambda found: BOB.sign(
         OpenTask(found.line.network, BOB.key, 1, FEE, replace(OFFERED, name="b"), 1_000, 3_999, None)))),
+    "an offer that pays less than is minted": ("T19", "PayTooLow", _paying(lambda found: BOB.sign(
+        OpenTask(found.line.network, BOB.key, 1, FEE, replace(OFFERED, name="b"), 999, 4_000, None)))),
     "a task that is known": ("T2", "TaskExists", _paying(lambda found: BOB.sign(
         OpenTask(found.line.network, BOB.key, 1, FEE, OFFERED, 1_000, 8_000, None)))),
     "money for a task that is about to close": ("T3", "TaskNotOpen", _paying(lambda found: BOB.sign(

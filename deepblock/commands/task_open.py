@@ -39,7 +39,7 @@ def task_open(context: Context, options: Namespace) -> int:
         context.show(found, describe_offer(found))
         return 0
     wallet = context.wallet(options.wallet)
-    _check_balance(client, wallet, found.escrow)
+    _check_balance(client, wallet, found)
     if not context.as_json:
         print(describe_offer(found))
     if not options.yes and not _agreed(found):
@@ -59,7 +59,7 @@ def task_open(context: Context, options: Namespace) -> int:
 def _prepared(client: Client, options: Namespace) -> tuple[Offer, tuple[bytes, ...]]:
     """The offer, and the files of the task. Raises CommandError, DataError."""
     try:
-        node, pay = client.node_info(), parse_dbk(options.pay)
+        node, pay = client.node_info(), parse_dbk(options.pay) if options.pay else None
         trained = _trained(client, options.start) if options.start else None
         if options.frozen and not trained:
             raise CommandError(
@@ -75,7 +75,7 @@ def _prepared(client: Client, options: Namespace) -> tuple[Offer, tuple[bytes, .
         )
         progress("")
         quote = client.task_quote(plan.spec, pay)
-        escrow = parse_dbk(options.escrow) if options.escrow else pay * options.blocks
+        escrow = parse_dbk(options.escrow) if options.escrow else quote.pay * options.blocks
         target = _target(options.target, plan.spec.classes) if options.target else None
     except (SpecError, ValueError) as error:
         if isinstance(error, Malformed):
@@ -88,7 +88,7 @@ def _prepared(client: Client, options: Namespace) -> tuple[Offer, tuple[bytes, .
             f"an escrow of {format_dbk(escrow)} DBK is less than one epoch of {quote.epoch} blocks costs, "
             f"{format_dbk(quote.min_escrow)} DBK; say more with --escrow or --blocks, or pay less a block"
         )
-    return offer(plan, quote, client.chain_head().height, pay, escrow, target), plan.files
+    return offer(plan, quote, client.chain_head().height, escrow, target), plan.files
 
 
 def _trained(client: Client, start: str) -> Trained:
@@ -145,12 +145,13 @@ def _target(text: str, classes: int) -> float:
     return calibrated_loss(number / 100, classes)
 
 
-def _check_balance(client: Client, wallet: Wallet, escrow: int) -> None:
+def _check_balance(client: Client, wallet: Wallet, found: Offer) -> None:
     account = client.state_get_account(wallet.address)
-    if account.balance < escrow:
+    if account.balance < found.escrow:
         raise CommandError(
-            f"the escrow is {format_dbk(escrow)} DBK, and {wallet.address} can spend {format_dbk(account.balance)} "
-            f"({format_dbk(account.immature)} are maturing)"
+            f"the escrow is {format_dbk(found.escrow)} DBK, and {wallet.address} can spend "
+            f"{format_dbk(account.balance)} ({format_dbk(account.immature)} are maturing); the least, for "
+            f"--blocks {found.quote.epoch}, is {format_dbk(found.quote.min_escrow)} DBK"
         )
 
 

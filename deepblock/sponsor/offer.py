@@ -53,8 +53,8 @@ class Offer:
     notes: tuple[str, ...]
 
 
-def offer(plan: Plan, quote: api.Quote, head: int, pay: int, escrow: int, target_loss: float | None) -> Offer:
-    """`head`: the height of the head; `pay`, `escrow`: motes; `target_loss`: nats an example."""
+def offer(plan: Plan, quote: api.Quote, head: int, escrow: int, target_loss: float | None) -> Offer:
+    """`head`: the height of the head; `escrow`: motes; `target_loss`: nats an example."""
     spec = plan.spec
     starts_at = first_height(quote, head)
     blocks = escrow // quote.min_escrow * quote.epoch
@@ -63,7 +63,7 @@ def offer(plan: Plan, quote: api.Quote, head: int, pay: int, escrow: int, target
     return Offer(
         spec=spec,
         quote=quote,
-        pay=pay,
+        pay=quote.pay,
         escrow=escrow,
         blocks=blocks,
         target=None if target_loss is None else round(target_loss * MICRO * heldout_labels(spec)),

@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 from consensus.errors import InvalidSeal
 from consensus.market import pending
+from consensus.rewards import earns
 from consensus.seal import check_ticket
 from consensus.task import may_fall_back
 from consensus.template import candidate
@@ -89,7 +90,8 @@ class Honest(Peer):
             return True
         left = 1 - (self.world.now - session.began) / session.takes
         spec, height = self.ledger.spec(header.parent, header.task), self.ledger.tree.nodes[head].height + 1
-        return not pays_as_share(self.params, spec, header, height, left)
+        carrier = self.ledger.state(head).schedule().current
+        return not pays_as_share(self.params, spec, header, height, carrier, left)
 
     def stop(self) -> None:
         if self.session:
@@ -137,12 +139,13 @@ class Honest(Peer):
         return spec.segments / self.power
 
     def choose(self, parent: Cid) -> Iterator[Share]:
-        """Shares that a child of `parent` can carry; the same task first, the newest first."""
+        """Shares that are paid in a child of `parent`; the same task first, the newest first."""
         near, seen = self.ledger.near(parent), set(self.ledger.lately(parent))
         height = self.ledger.tree.nodes[parent].height + 1
         task = self.ledger.below(parent).state.schedule().current
         room = self.params.max_shares
-        waiting = sorted(self.shares.values(), key=lambda one: (one.header.task != task, -one.header.height))
+        paid = (share for share in self.shares.values() if earns(self.params, share.header.task, task))
+        waiting = sorted(paid, key=lambda one: (one.header.task != task, -one.header.height))
         for share in waiting:
             header = share.header
             if room and header.parent in near and header.height <= height and header.cid not in seen:

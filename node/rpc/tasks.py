@@ -7,7 +7,7 @@ from pydantic import Field
 from consensus.difficulty import FRACTION_BITS, cost
 from consensus.errors import TaskExists
 from consensus.header import required_difficulty
-from consensus.market import check_terms, max_session_macs
+from consensus.market import check_description, check_pay, least_pay, max_session_macs
 from consensus.task import Contract, Listed, bar
 from deepblock import api
 from deepblock.cid import Cid
@@ -51,13 +51,16 @@ def task_get(node: Services, task: Cid) -> api.TaskInfo:
 
 
 @method("task_quote")
-def task_quote(node: Services, spec: TaskSpec, pay: Motes) -> api.Quote:
-    """What a task of this description would cost and get if it were opened now, for `pay` a block. Error -32000 names
-    the rule that refuses it."""
+def task_quote(node: Services, spec: TaskSpec, pay: Motes | None = None) -> api.Quote:
+    """What a task of this description would cost and get if it were opened now, for `pay` a block (the least that is
+    taken unless said). Error -32000 names the rule that refuses it."""
     chain, params, state = node.chain, node.chain.params, node.chain.state()
-    check_terms(params, spec, pay)
+    check_description(params, spec)
     if state.spec(params, task := cid_of(spec)):
         raise TaskExists(task)
+    least = least_pay(params, chain.head.height + 1)
+    pay = least if pay is None else pay
+    check_pay(params, chain.head.height + 1, pay)
     difficulty = required_difficulty(params, chain.ancestry(chain.head.id))
     counted = cost(params, spec)
     rivals = [_summary(node, listed.task) for listed in state.open_tasks().items]
@@ -70,6 +73,8 @@ def task_quote(node: Services, spec: TaskSpec, pay: Motes) -> api.Quote:
         base_macs=session_macs(params.base_tasks[0]),
         difficulty=difficulty,
         sessions_per_block=difficulty / (counted << FRACTION_BITS),
+        pay=pay,
+        least_pay=least,
         min_escrow=pay * params.epoch,
         share=pay / counted / (demand + pay / counted),
         rivals=tuple(rivals),

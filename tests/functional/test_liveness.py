@@ -19,8 +19,9 @@ from deepblock.tensors import split_manifest, unpack
 from deepblock.transactions import OpenTask
 from tests.functional.nodes import FAST, Node, running, wait_for
 
-QUICK = {"epoch": 2, "signal_window": 2, "signals_needed": 2, "plateau": 3}
-PAY, EPOCHS = 1_000, 20
+QUICK = {"epoch": 2, "signal_window": 2, "signals_needed": 2, "plateau": 3, "halving": 2}
+"""The subsidy falls so fast that what the first blocks gave pays for four tasks soon."""
+EPOCHS = 6
 MOST = RATE_ONE - 1
 
 
@@ -54,13 +55,24 @@ def test_no_task_stops_the_chain(tmp_path: Path) -> None:
         node.start("--mine")
         client, blobs = Client(node.facts["rpc"]), Blockstore(node.folder / "blobs")
         wallet = Wallet.load(node.folder / "wallet.json")
-        wait_for(lambda: client.state_get_account(wallet.address).balance > 10**9, 120, "a reward", node)
-
         specs = bad_tasks(preset["base_tasks"][0], blobs)
-        network = client.node_info().network
+
+        def pay() -> int:
+            return client.task_quote(specs["noise"]).least_pay
+
+        def price() -> int:
+            return 10**6 + EPOCHS * preset["epoch"] * pay()
+
+        def rich() -> bool:
+            return client.state_get_account(wallet.address).balance >= len(specs) * price()
+
+        wait_for(rich, 180, "rewards for four tasks", node)
+        network, least = client.node_info().network, pay()
         for nonce, spec in enumerate(specs.values()):
-            escrow = PAY * EPOCHS * preset["epoch"]
-            client.tx_send(wallet.sign(OpenTask(network, wallet.key, nonce, 10**6, spec, PAY, escrow, None)))
+            escrow = EPOCHS * preset["epoch"] * least
+            client.tx_send(
+                wallet.sign(OpenTask(network, wallet.key, nonce, 10**6, spec, least, escrow, None))
+            )
         tasks = {name: cid_of(spec) for name, spec in specs.items()}
         wait_for(lambda: client.task_get(tasks["vanishes"]).status == "active", 120, "signals", node)
         blobs.remove(specs["vanishes"].train)

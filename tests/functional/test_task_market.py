@@ -15,8 +15,9 @@ from deepblock.primitives import DBK
 from deepblock.tensors import split_manifest, unpack
 from tests.functional.nodes import FAST, Node, running, wait_for
 
-QUICK = {"epoch": 4, "signal_window": 4, "signals_needed": 3, "plateau": 32}
-"""Shorter than on any network, so that a task lives for a minute."""
+QUICK = {"epoch": 4, "signal_window": 4, "signals_needed": 3, "plateau": 32, "halving": 2}
+"""Shorter than on any network, so that a task lives for a minute; and the subsidy falls so fast that the first blocks pay
+for it."""
 
 
 @pytest.fixture
@@ -62,10 +63,10 @@ def test_a_folder_of_pictures_becomes_a_model_that_was_paid_for(
     miner = Node(tmp_path / "miner", network=network)
     with running(miner):
         miner.start("--mine")
-        wait_for(lambda: money(miner)[0] > 20 * DBK, 120, "mature rewards", miner)
+        wait_for(lambda: money(miner)[0] > 16 * subsidy(miner.height + 1) + DBK, 120, "mature rewards", miner)
         opened = miner.deepblock(
             "task", "open", str(parity), "--template", str(template), "--from", "digits-fast", "--frozen", "3",
-            "--pay", "1", "--blocks", "16", "--target", "0.12", "--yes", "--wait",
+            "--blocks", "16", "--target", "0.12", "--yes", "--wait",
         )  # fmt: skip
         assert "the first 3 of 6 layers start from task digits-fast; the first 3 are frozen" in opened.stdout
         task = next(line.split()[1] for line in opened.stdout.splitlines() if line.startswith("task bafy"))
@@ -91,17 +92,24 @@ def money(node: Node) -> tuple[int, int]:
     return int(account["balance"]), int(account["immature"])
 
 
+def subsidy(height: int) -> int:
+    return 50 * DBK >> (height - 1) // QUICK["halving"]
+
+
 def minted(node: Node, height: int) -> int:
-    """Up to a height, by rule R2."""
+    """Up to a height, for sessions of base tasks (rules R2 and R4)."""
+    base = {task["id"] for task in node.call("task_list") if task["status"] == "base"}
     total = 0
     for at in range(1, height + 1):
-        shares = node.call("chain_getBlock", at)["body"]["shares"]
-        total += 25 * DBK + sum(50 * DBK * (6 - at + share["header"]["height"]) // 96 for share in shares)
+        block = node.call("chain_getBlock", at)
+        paid = [share["header"] for share in block["body"]["shares"] if share["header"]["task"] in base]
+        total += subsidy(at) // 2 if block["header"]["task"] in base else 0
+        total += sum(subsidy(at) * (6 - at + share["height"]) // 96 for share in paid)
     return total
 
 
 def the_money_is_where_it_belongs(node: Node, task: str) -> None:
-    """Who pays is who mines here: half of each subsidy is its, the slots of its shares, all of the pay."""
+    """Who pays is who mines here: it has got its pay and its fees back, and what was minted."""
     contract = node.call("task_get", task)["contract"]
     assert (contract["escrow"], contract["reserved"]) == ("0", "0")
     while (height := node.height) and sum(money(node)) != minted(node, height):

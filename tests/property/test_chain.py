@@ -33,7 +33,7 @@ from tests.unit.consensus.parts import ALICE, BOB, CAROL, PARAMS, transfer
 from tests.unit.consensus.test_state_tree import reference
 from tests.unit.node.chain_parts import block_on, contents
 
-SMALL = replace(PARAMS, maturity=3, finality=4, halving=5)
+SMALL = replace(PARAMS, maturity=3, finality=4, halving=1)
 WALLETS = (ALICE, BOB, CAROL)
 WHO = st.integers(0, 2)
 

@@ -68,7 +68,7 @@ class Book:
     def reward(self, height: int, miner: int, fees: int, shares: list[tuple[int, Share]]) -> None:
         whole = subsidy(self.params, height)
         due = self.due.setdefault(height + self.params.maturity, [])
-        due.append((miner, whole // 2 + fees, None))
+        due += [(miner, fees, None), (miner, whole // 2, None)]
         self.issued += whole // 2
         for owner, share in shares:
             part = whole * (3 - (height - share.header.height)) // 18

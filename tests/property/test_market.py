@@ -28,12 +28,12 @@ class Markets(Chains):
     holders = 4
     loss = 1_000_000
 
-    @initialize(first=st.sampled_from((7, 10**6)), goal=st.sampled_from((None, 10**6)))
+    @initialize(first=st.sampled_from((10**8, 2 * 10**8)), goal=st.sampled_from((None, 10**6)))
     def begin_a_market(self, first: int, goal: int | None) -> None:
         """Two tasks, so far on that one is being trained, and the other will be."""
         super().begin()
         self.somebody_opens(0, NAMES[0], first, 3 * EPOCH, goal)
-        self.somebody_opens(1, NAMES[1], 7, 2 * EPOCH, None)
+        self.somebody_opens(1, NAMES[1], 10**8, 2 * EPOCH, None)
         self.time_goes_by(5 * EPOCH - 1 - self.chain.head.height, 2, 10)
         assert self.chain.state().schedule().current in TASKS
         self.time_goes_by(2, 2, 10)
@@ -48,7 +48,7 @@ class Markets(Chains):
         goal=st.sampled_from((None, 1, 10**6)),
     )
     def somebody_opens(self, who: int, name: str, pay: int, money: int, goal: int | None) -> None:
-        """`money`: for so many blocks."""
+        """`money`: for so many blocks. The subsidy halves with each block, so the height decides what is too little."""
         self.send(who, OpenTask, spec=spec_of(name), pay=pay, escrow=money * pay, target=goal)
 
     @rule(who=WHO, task=st.sampled_from(sorted(TASKS)), amount=st.integers(0, 10**7))

@@ -11,7 +11,11 @@ from deepblock.codec import cid_of
 from deepblock.keys import Wallet
 from deepblock.spec import TaskSpec
 from deepblock.transactions import CloseTask, FundTask, OpenTask
-from tests.unit.consensus.parts import ALICE, NETWORK, PARAMS, SPEC
+from tests.unit.consensus.parts import ALICE, NETWORK, SPEC
+from tests.unit.consensus.parts import PARAMS as RULES
+
+PARAMS = replace(RULES, subsidy=1)
+"""So that pays of a few motes will do."""
 
 OFFERED = replace(SPEC, name="offered", n_heldout=1, segments=16)
 """c = 16 segments · 2 steps · batch 2 · 24 = 1,536 MACs, four times as much as base task 0."""

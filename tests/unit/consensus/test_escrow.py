@@ -3,8 +3,8 @@
 from consensus.escrow import close, epoch_pay, pay_out, release, reserve
 from consensus.task import TaskState
 from deepblock.types import Account
-from tests.unit.consensus.market_parts import contract, offer, open_names, opened
-from tests.unit.consensus.parts import ALICE, PARAMS, empty_state
+from tests.unit.consensus.market_parts import PARAMS, contract, offer, open_names, opened
+from tests.unit.consensus.parts import ALICE, empty_state
 
 
 def money(state, task):

@@ -6,9 +6,9 @@ import pytest
 
 from consensus.errors import (
     EscrowTooLow,
-    NoPay,
     NotPending,
     NotTheSponsor,
+    PayTooLow,
     RepeatedSignal,
     SpecRefused,
     SpecTooLarge,
@@ -33,8 +33,18 @@ from deepblock.codec import cid_of, encode
 from deepblock.spec import Linear
 from deepblock.transactions import OpenTask
 from deepblock.types import Score
-from tests.unit.consensus.market_parts import contract, gift, offer, open_names, opened, order, spec_of
-from tests.unit.consensus.parts import ALICE, BOB, FIRST, PARAMS, SECOND, SPEC, empty_state, named
+from tests.unit.consensus.market_parts import (
+    PARAMS,
+    contract,
+    gift,
+    offer,
+    open_names,
+    opened,
+    order,
+    spec_of,
+)
+from tests.unit.consensus.parts import ALICE, BOB, FIRST, SECOND, SPEC, empty_state, named
+from tests.unit.consensus.parts import PARAMS as RULES
 
 # --- opening ----------------------------------------------------------------------------------------------------
 
@@ -49,7 +59,6 @@ def test_an_offer_within_the_bounds_passes():
         (offer(lr_low=1), SpecRefused),
         (offer(segments=2), SpecRefused),
         (offer(segments=17), TaskTooExpensive),
-        (offer(pay=0), NoPay),
         (replace(offer(), escrow=100 * PARAMS.epoch - 1), EscrowTooLow),
         (offer(name="x" * 17_000), SpecTooLarge),
     ],
@@ -57,6 +66,21 @@ def test_an_offer_within_the_bounds_passes():
 def test_an_offer_that_nobody_should_have_to_keep(made, error):
     with pytest.raises(error):
         check_offer(PARAMS, made)
+
+
+@pytest.mark.parametrize(
+    ("height", "least"), [(1, 5_000_000_000), (10, 5_000_000_000), (11, 2_500_000_000), (321, 1), (10**12, 1)]
+)
+def test_a_task_pays_what_it_keeps_from_being_minted(height, least):
+    state = empty_state()
+    before = state.delta()
+    for pay in (0, least - 1):
+        with pytest.raises(PayTooLow) as caught:
+            open_task(RULES, state, height, offer(pay=pay))
+        assert (caught.value.found, caught.value.required) == (pay, least)
+    assert state.delta() == before
+    open_task(RULES, state, height, offer(pay=least))
+    assert open_names(state) == ["offered"]
 
 
 def test_what_is_wrong_with_a_description_is_said():
@@ -204,19 +228,19 @@ def signalled(state, task, pattern: str):
 @pytest.mark.parametrize(
     ("pattern", "active", "since"),
     [
-        ("xx", False, 0),
+        ("xx", False, 1),
         ("xxx", True, 3),
         ("xx.x", True, 4),
-        ("xx..x", False, 0),
+        ("xx..x", False, 1),
         ("x.xx.x", True, 4),
         ("x..xx.x", True, 7),
-        ("x.x.x.x.x", False, 0),
+        ("x.x.x.x.x", False, 1),
         ("xxx....", True, 3),
     ],
 )
 def test_three_of_four_blocks_make_a_task_active(pattern, active, since):
     state = empty_state()
-    task = opened(state, offer(), active=False, height=0)
+    task = opened(state, offer(), active=False)
     listed = signalled(state, task, pattern)
     assert (listed.active, listed.since) == (active, since)
 

@@ -1,16 +1,19 @@
 """What a block mints, and when it can be spent."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from consensus.errors import NothingToBurn
-from consensus.rewards import burn, pay_matured, reward, slot, subsidy
-from consensus.state import Payout
+from consensus.rewards import burn, earns, pay_matured, reward, slot, subsidy
+from consensus.state import Payout, Supply
 from consensus.task import Contract, TaskState
+from deepblock.codec import cid_of
 from deepblock.primitives import DBK
 from deepblock.transactions import FraudProof
 from deepblock.types import Account, Block, Body, Result, Share
+from tests.unit.consensus.market_parts import OFFERED
 from tests.unit.consensus.parts import (
     ALICE,
     BOB,
@@ -57,8 +60,8 @@ def test_the_largest_subsidy_is_gone_after_64_halvings():
 # --- who gets it ------------------------------------------------------------------------------------------------
 
 
-def block_at(height: int, miner=ALICE) -> Block:
-    header = header_on(ancestry(height - 1), miner=miner.address)
+def block_at(height: int, miner=ALICE, task=FIRST) -> Block:
+    header = header_on(ancestry(height - 1), miner=miner.address, task=task)
     return Block(header, SEAL, Result(SEAL.average, SEAL.score))
 
 
@@ -66,15 +69,18 @@ def share_at(height: int, miner=BOB, nonce: int = 0, task=FIRST) -> Share:
     return Share(header_on(ancestry(height - 1), miner=miner.address, nonce=nonce, task=task), SEAL)
 
 
-def rewarded(height: int, shares=(), fees: int = 0, state=None, params=PARAMS):
+def rewarded(height: int, shares=(), fees: int = 0, state=None, **block):
     state = state or empty_state()
-    reward(params, state, block_at(height), Body((), tuple(shares)), fees)
+    reward(PARAMS, state, block_at(height, **block), Body((), tuple(shares)), fees)
     return state
 
 
 def paid(state, height: int) -> dict:
     """Motes by address and share."""
-    return {(item.address, item.share): item.amount for item in state.payouts(height + PARAMS.maturity).items}
+    sums: Counter = Counter()
+    for item in state.payouts(height + PARAMS.maturity).items:
+        sums[item.address, item.share] += item.amount
+    return dict(sums)
 
 
 @pytest.mark.parametrize(("height", "motes"), [(1, 25 * DBK), (11, 25 * DBK // 2), (321, 0)])
@@ -136,37 +142,68 @@ def test_all_that_will_ever_be_issued_fits_an_amount():
 
 # --- what a sponsor pays ----------------------------------------------------------------------------------------
 
+PAID = cid_of(OFFERED)
+
 
 def sponsored(pay: int = 960):
-    """A state in which FIRST is somebody's, with an epoch's pay reserved."""
+    """A state in which PAID is Carol's task, with an epoch's pay reserved."""
     state = empty_state()
     contract = Contract(CAROL.address, pay, 5_000, 4 * pay, None)
-    state.set_task(FIRST, TaskState(contract=contract))
+    state.set_task(PAID, TaskState(contract=contract))
     return state
 
 
-def test_escrow_pays_in_the_same_proportions():
-    share = share_at(6)
-    state = rewarded(7, [share], state=sponsored())
+def money(state) -> tuple[int, int]:
+    contract = state.task(PAID).contract
+    return contract.escrow, contract.reserved
+
+
+def test_a_sponsored_block_is_paid_for_in_the_same_proportions_and_mints_nothing():
+    share = share_at(6, task=PAID)
+    state = rewarded(7, [share], fees=5, state=sponsored(), task=PAID)
     whole = 960 * 2 // 18
-    pays = [item for item in state.payouts(10).items if item.amount < 1_000]
-    assert pays == [
+    assert state.payouts(10).items == (
+        Payout(ALICE.address, 5),
         Payout(ALICE.address, 480),
         Payout(BOB.address, whole - whole // 16, share.id),
         Payout(ALICE.address, whole // 16, share.id),
-    ]
-    contract = state.task(FIRST).contract
-    assert (contract.escrow, contract.reserved) == (5_000, 4 * 960 - 480 - whole)
+    )
+    assert money(state) == (5_000, 4 * 960 - 480 - whole)
+    assert state.supply().issued == 0
 
 
-def test_escrow_pays_only_for_shares_of_its_own_task():
-    alone, other = (rewarded(7, shares, state=sponsored()) for shares in ((), [share_at(7, task=SECOND)]))
-    assert alone.task(FIRST) == other.task(FIRST)
-    assert other.supply().issued == 25 * DBK + 50 * DBK // 6
+def test_who_trains_its_own_task_gets_its_own_money_back():
+    state = rewarded(7, [share_at(7, CAROL, task=PAID)], state=sponsored(), task=PAID, miner=CAROL)
+    assert sum(paid(state, 7).values()) + sum(money(state)) == 5_000 + 4 * 960
 
 
-def test_pay_is_no_new_money():
-    assert rewarded(7, state=sponsored()).supply().issued == 25 * DBK
+def test_a_share_of_a_base_task_is_minted_in_a_sponsored_block_too():
+    share = share_at(7, task=SECOND)
+    state = rewarded(7, [share], state=sponsored(), task=PAID)
+    whole = 50 * DBK // 6
+    assert paid(state, 7) == {
+        (ALICE.address, None): 480,
+        (BOB.address, share.id): whole - whole // 16,
+        (ALICE.address, share.id): whole // 16,
+    }
+    assert state.supply().issued == whole
+    assert money(state) == (5_000, 4 * 960 - 480)
+
+
+def test_a_share_of_a_sponsored_task_is_paid_in_its_own_blocks_alone():
+    state, elsewhere = sponsored(), cid_of(replace(OFFERED, name="another"))
+    state.set_task(elsewhere, TaskState(contract=Contract(BOB.address, 960, 0, 960, None)))
+    for task in (FIRST, elsewhere):
+        rewarded(7, [share_at(7, task=PAID)], state=state, task=task)
+    assert {share for _, share in paid(state, 7)} == {None}
+    assert money(state) == (5_000, 4 * 960)
+
+
+def test_what_a_share_earns_where():
+    for task, carrier, paid_there in (
+        (FIRST, FIRST, True), (FIRST, SECOND, True), (SECOND, PAID, True), (PAID, PAID, True), (PAID, FIRST, False),
+    ):  # fmt: skip
+        assert earns(PARAMS, task, carrier) is paid_there
 
 
 # --- when -------------------------------------------------------------------------------------------------------
@@ -174,7 +211,7 @@ def test_pay_is_no_new_money():
 
 def test_a_reward_waits():
     state = rewarded(7, fees=123)
-    assert state.payouts(10).items == (Payout(ALICE.address, 25 * DBK + 123),)
+    assert state.payouts(10).items == (Payout(ALICE.address, 123), Payout(ALICE.address, 25 * DBK))
     for height in (8, 9, 11):
         pay_matured(state, height)
         assert state.account(ALICE.address).balance == 0
@@ -189,7 +226,7 @@ def test_fees_are_not_new_money():
     state = rewarded(7)
     rewarded(8, fees=10**9, state=state)
     assert state.supply().issued == 50 * DBK
-    assert state.payouts(11).items == (Payout(ALICE.address, 25 * DBK + 10**9),)
+    assert sum(paid(state, 8).values()) == 25 * DBK + 10**9
 
 
 def test_after_the_last_subsidy_fees_remain():
@@ -225,12 +262,15 @@ def test_a_proof_takes_the_slot_and_the_bonus_and_gives_a_quarter_to_the_prover(
     assert state.supply().issued == sum(before.values()) - slots + slots // 4
 
 
-def test_a_sponsors_part_of_it_burns_too():
-    share = share_at(7)
-    state = rewarded(7, [share], state=sponsored())
+def test_what_a_sponsor_paid_for_it_burns_too():
+    share = share_at(7, task=PAID)
+    state = rewarded(7, [share], state=sponsored(), task=PAID)
+    state.set_supply(Supply(10_000))
     burn(PARAMS, state, 8, proof_of(share, 7))
-    assert state.payouts(11).items == (Payout(CAROL.address, (50 * DBK // 6 + 960 // 6) // 4),)
+    assert state.payouts(11).items == (Payout(CAROL.address, 960 // 6 // 4),)
     assert {item.share for item in state.payouts(10).items} == {None}
+    assert state.supply().issued == 10_000 - 960 // 6 + 960 // 6 // 4
+    assert money(state) == (5_000, 4 * 960 - 480 - 960 // 6)
 
 
 def test_what_is_paid_burned_or_of_another_height_cannot_burn():

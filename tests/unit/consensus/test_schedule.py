@@ -10,8 +10,8 @@ from consensus.state import State
 from consensus.task import Schedule, base_task
 from consensus.template import genesis_state
 from deepblock.cid import Cid
-from tests.unit.consensus.market_parts import contract, offer, open_names, opened, spec_of
-from tests.unit.consensus.parts import ALICE, FIRST, OTHER, PARAMS, SECOND, empty_state
+from tests.unit.consensus.market_parts import PARAMS, contract, offer, open_names, opened, spec_of
+from tests.unit.consensus.parts import ALICE, FIRST, OTHER, SECOND, empty_state
 
 LAST = PARAMS.epoch - 1
 

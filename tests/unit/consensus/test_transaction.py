@@ -22,7 +22,7 @@ from deepblock.codec import cid_of
 from deepblock.primitives import Signature
 from deepblock.transactions import CloseTask, FraudProof, FundTask
 from deepblock.types import Account
-from tests.unit.consensus.market_parts import contract, offer, opened
+from tests.unit.consensus.market_parts import PARAMS, contract, offer, opened
 from tests.unit.consensus.parts import (
     ALICE,
     BOB,
@@ -30,7 +30,6 @@ from tests.unit.consensus.parts import (
     FIRST,
     NETWORK,
     NOBODY,
-    PARAMS,
     SPEC,
     empty_state,
     named,

@@ -209,7 +209,7 @@ def test_transactions_are_applied_in_order_and_their_fees_are_the_miners():
     assert state.account(ALICE.address) == Account(100_000 - 60_000 - 10_004, 2)
     assert state.account(BOB.address) == Account(1, 1)
     assert state.account(CAROL.address) == Account(30_000, 0)
-    assert state.payouts(4).items == (Payout(NOBODY, 25 * DBK + 40_003),)
+    assert state.payouts(4).items == (Payout(NOBODY, 40_003), Payout(NOBODY, 25 * DBK))
 
 
 def test_one_transaction_that_cannot_be_applied_refuses_the_block():

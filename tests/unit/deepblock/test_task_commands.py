@@ -21,17 +21,18 @@ from deepblock.tensors import split_manifest, unpack
 from deepblock.transactions import CloseTask, FundTask, OpenTask
 from tests.rpc_parts import PARAMS, TRAIN, Parts, serving
 
-ROOMY = replace(PARAMS, max_task_cost=400)
-"""The base tasks of these parts are too small to be a measure."""
+ROOMY = replace(PARAMS, max_task_cost=400, halving=1)
+"""The base tasks of these parts are too small to be a measure; and the subsidy halves with each block, so that what the
+first blocks gave buys tasks later."""
 
-TERMS = ("--pay", "0.5", "--blocks", 4, "--template", "mlp")
+TERMS = ("--pay", "5", "--blocks", 4, "--template", "mlp")
 
 
 @pytest.fixture
 def parts(tmp_path):
     parts = Parts(tmp_path / "node", ROOMY)
     for _ in range(4):
-        parts.grow()  # 25 DBK each, two of them mature
+        parts.grow()  # 25 DBK, 12.5, and so on; two of them mature
     return parts
 
 
@@ -85,13 +86,18 @@ def test_a_folder_becomes_a_paid_task(parts, run, digits):
     payload = opened(parts, run, digits, "--target", "0.3")
     assert isinstance(payload, OpenTask)
     spec = payload.spec
-    assert (payload.pay, payload.escrow) == (DBK // 2, 2 * DBK)
+    assert (payload.pay, payload.escrow) == (5 * DBK, 20 * DBK)
     assert payload.target == 300_000 * spec.n_heldout
     assert (spec.name, spec.input_shape, spec.classes, spec.start) == ("numerals", (1, 8, 8), 10, None)
     assert (spec.n_train + spec.n_heldout, spec.n_heldout >= 64) == (1437, True)
     check_bounds(spec, ROOMY.min_train)
     check_files(spec, parts.blobs)  # the node has them, and a miner could train on them
-    assert parts.chain.state().task(cid_of(spec)).contract.escrow == 2 * DBK
+    assert parts.chain.state().task(cid_of(spec)).contract.escrow == 20 * DBK
+
+
+def test_unless_said_a_task_pays_the_least_that_is_taken(run, digits):
+    found = json.loads(run("open", digits, "--blocks", 2, "--template", "mlp", "--dry-run", "--json")[1])
+    assert (found["pay"], found["escrow"]) == (str(50 * DBK >> 4), str(2 * 50 * DBK >> 4))
 
 
 def test_the_offer_comes_first_and_nothing_happens_without_a_yes(parts, run, digits, monkeypatch):
@@ -99,10 +105,10 @@ def test_the_offer_comes_first_and_nothing_happens_without_a_yes(parts, run, dig
     assert status == 0
     rows = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert "MACs" in rows["session"] and "sessions for a block" in rows["work"]
-    assert rows["pay"].startswith("0.5 DBK a block") and rows["escrow"].startswith("2 DBK, for 4 blocks")
+    assert rows["pay"].startswith("5 DBK a block") and rows["escrow"].startswith("20 DBK, for 4 blocks")
     assert "at the earliest" in rows["begins"] and "of a session" in rows["checking"]
     found = json.loads(run("open", digits, *TERMS, "--dry-run", "--json")[1])
-    assert (found["blocks"], found["escrow"]) == (4, str(2 * DBK))
+    assert (found["blocks"], found["escrow"]) == (4, str(20 * DBK))
     assert found["checking"] <= 0.1
     assert not any(parts.blobs.has(Cid.parse(found["spec"][name])) for name in ("train", "heldout"))
 
@@ -112,7 +118,7 @@ def test_the_offer_comes_first_and_nothing_happens_without_a_yes(parts, run, dig
     monkeypatch.setattr("sys.stdin", terminal)
     status, out, _ = run("open", digits, *TERMS)
     assert (status, parts.mempool.pending()) == (1, [])
-    assert "open this task for 2 DBK? [y/N]" in out and "nothing was paid" in out
+    assert "open this task for 20 DBK? [y/N]" in out and "nothing was paid" in out
 
 
 @pytest.mark.parametrize("later", range(4))
@@ -127,9 +133,14 @@ def test_the_first_block_is_where_the_offer_says(parts, run, digits, later):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--blocks", 2000), "the escrow is 1,000 DBK, and dbk1"),
+        (("--blocks", 2000), "the escrow is 10,000 DBK, and dbk1"),
+        (("--blocks", 2000), "the least, for --blocks 1, is 5 DBK"),
         (("--blocks", 0), "less than one epoch"),
         (("--pay", "much"), "'much' is not an amount"),
+        (
+            ("--pay", "3.1"),
+            "a pay of 3.1 DBK a block, but it takes the place of the subsidy: at least 3.125 DBK",
+        ),
         (("--template", "resnet"), "neither a file nor one of cnn, mlp, text, transformer"),
         (("--template", "text"), "the template is for texts, and the data are images"),
         (("--template", "cnn"), "a session of"),
@@ -227,7 +238,7 @@ def test_watching_until_a_task_closes(parts, run, digits, monkeypatch):
     status, out, _ = run("watch", "numerals")
     lines = out.splitlines()
     assert status == 0
-    assert lines[0] == "active, trained now; escrow 2 DBK" and lines[-1].startswith("closed: budget")
+    assert lines[0] == "active, trained now; escrow 20 DBK" and lines[-1].startswith("closed: budget")
     blocks = [line for line in lines if line.startswith("block ")]
     found = parts.chain.state().task(task)
     assert len(blocks) == found.blocks > 4  # nobody carries shares, so half of the pay is left

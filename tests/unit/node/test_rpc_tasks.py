@@ -12,7 +12,11 @@ from deepblock.transactions import CloseTask, OpenTask
 from tests.rpc_parts import DIGITS, PARAMS, Parts, named
 from tests.unit.node.test_rpc import error, result
 
-ROOMY = replace(PARAMS, max_task_cost=400)
+ROOMY = replace(PARAMS, max_task_cost=400, halving=1)
+"""The subsidy halves with each block: what these parts mine first buys epochs later."""
+LEAST = PARAMS.subsidy >> 4
+"""Of an offer in the fifth block."""
+PAY = LEAST + 1
 OFFERED = replace(DIGITS, name="offered", segments=64)
 TASK = cid_of(OFFERED)
 
@@ -25,7 +29,7 @@ def parts(tmp_path):
     return parts
 
 
-def opened(parts, spec=OFFERED, pay=1_000, epochs=3, target=None):
+def opened(parts, spec=OFFERED, pay=PAY, epochs=3, target=None):
     wallet, chain = parts.wallet, parts.chain
     nonce = chain.state().account(wallet.address).nonce
     terms = OpenTask(chain.network, wallet.key, nonce, 10**5, spec, pay, pay * epochs, target)
@@ -37,7 +41,7 @@ def task(parts, cid=TASK):
     return result(parts, "task_get", str(cid))
 
 
-def quote(parts, spec=OFFERED, pay="1000", ask=result):
+def quote(parts, spec=OFFERED, pay=str(PAY), ask=result):
     return ask(parts, "task_quote", TypeAdapter(TaskSpec).dump_python(spec, mode="json"), pay)
 
 
@@ -61,13 +65,13 @@ def test_a_task_from_its_offer_to_its_end(parts):
         "offered",
         "pending",
         0,
-        "1000",
+        str(PAY),
     )
     assert int(found["session_macs"]) == session_macs(OFFERED)
     assert int(found["counted_macs"]) == session_macs(DIGITS), "it counts as a base task's"
     contract = found["contract"]
     assert contract["sponsor"] == str(parts.wallet.address)
-    assert (contract["escrow"], contract["reserved"]) == ("3000", "0")
+    assert (contract["escrow"], contract["reserved"]) == (str(3 * PAY), "0")
     assert contract["target_loss"] == pytest.approx(0.1)
     assert (contract["signals"], contract["signals_needed"], contract["signal_window"]) == (0, 3, 4)
     assert (contract["since"], contract["expires"]) == (5, 13)
@@ -78,7 +82,10 @@ def test_a_task_from_its_offer_to_its_end(parts):
     assert task(parts)["contract"]["expires"] is None
     until(parts, lambda: task(parts)["next"])
     assert not task(parts)["scheduled"]
-    assert (task(parts)["contract"]["escrow"], task(parts)["contract"]["reserved"]) == ("2000", "1000")
+    assert (task(parts)["contract"]["escrow"], task(parts)["contract"]["reserved"]) == (
+        str(2 * PAY),
+        str(PAY),
+    )
     until(parts, lambda: task(parts)["scheduled"])
     assert task(parts)["epoch_ends"] == parts.chain.head.height + 1
 
@@ -107,8 +114,10 @@ def test_a_quote_says_what_a_task_would_cost_and_get(parts):
     assert int(found["max_macs"]) == 400 * int(found["base_macs"]) == 400 * session_macs(DIGITS)
     assert found["counted_macs"] == found["base_macs"]
     assert found["sessions_per_block"] == pytest.approx(4.0), "at the floor"
-    assert (found["min_escrow"], found["share"], found["rivals"]) == ("1000", 1.0, [])
-    opened(parts, replace(OFFERED, name="rival"), pay=3_000)
+    assert (found["min_escrow"], found["share"], found["rivals"]) == (str(PAY), 1.0, [])
+    cheapest = result(parts, "task_quote", TypeAdapter(TaskSpec).dump_python(OFFERED, mode="json"))
+    assert cheapest == found | dict.fromkeys(("pay", "least_pay", "min_escrow"), str(LEAST))
+    opened(parts, replace(OFFERED, name="rival"), pay=3 * PAY)
     found = quote(parts)
     assert found["share"] == 0.25
     assert [rival["name"] for rival in found["rivals"]] == ["rival"]
@@ -120,7 +129,8 @@ def test_a_quote_says_what_a_task_would_cost_and_get(parts):
         (DIGITS, "1", "SpecRefused"),
         (replace(OFFERED, segments=401 * 3), "1", "SpecRefused"),
         (replace(OFFERED, steps=100), "1", "TaskTooExpensive"),
-        (OFFERED, "0", "NoPay"),
+        (OFFERED, "0", "PayTooLow"),
+        (OFFERED, str(LEAST - 1), "PayTooLow"),
     ],
 )
 def test_a_quote_for_what_cannot_be_opened_names_the_rule(parts, spec, pay, rule):
