@@ -103,7 +103,11 @@ def add(a: Tensor, b: Tensor) -> Tensor:
 
 
 def settle_(x: Tensor) -> Tensor:
-    """Clamps to ±LIMIT and sets |x| < TINY (and so −0) to +0, in place. Inf becomes LIMIT; NaN cannot come here."""
+    """Clamps to ±LIMIT and sets |x| < TINY (and so −0) to +0, in place. Inf becomes ±LIMIT.
+
+    No NaN comes here: no gradient is one, and Inf · lr in `sgd_` is one only for lr = 0, where tasks have 2^-12 or more
+    (`spec.check_bounds`).
+    """
     x.clamp_(-LIMIT, LIMIT)
     torch.ops.aten.hardshrink.out(x, _BELOW_TINY, out=x)  # +0 where |x| is at most that
     return x

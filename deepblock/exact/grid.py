@@ -17,12 +17,6 @@ from deepblock.exact.compiled.team import members
 SMALLEST: Final = 2.0**-40
 """A tensor whose magnitudes are all below is all zeros."""
 
-_SMALLEST: Final = 127 - 40
-"""Exponent field (e + 127, in bits 23 … 30) of 2^-40 in float32."""
-
-_LARGEST: Final = 254
-"""Of the largest numbers; 255 is that of Inf and NaN."""
-
 
 class Grid(NamedTuple):
     """q · step is the tensor as products see it.
@@ -77,6 +71,13 @@ def quantise(
     if peak * scale >= limit + 0.5:  # else rounding is monotonic, and cannot get beyond the limit
         q.clamp_(-limit, limit)
     return Grid(q, 1.0 / scale)
+
+
+_SMALLEST: Final = 127 - 40
+"""Exponent field (e + 127, in bits 23 … 30) of 2^-40 in float32."""
+
+_LARGEST: Final = 254
+"""Of the largest numbers; 255 is that of Inf and NaN."""
 
 
 def quantise_in_tensors(x: Tensor, bits: int, per_example: bool) -> Grid:

@@ -35,7 +35,9 @@ class Layer(Protocol):
         layers; else the batch shares one, as in training."""
 
     def backward(self, gradient: Tensor, saved: Saved, needs_input: bool) -> Tensor | None:
-        """dx, of the shape of x, from dy, of the shape of y; None if nobody `needs_input`."""
+        """dx, of the shape of x, from dy, of the shape of y; None if nobody `needs_input`.
+
+        Only after a `forward` without `per_example`: a sum over examples needs one step for all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,18 @@ from deepblock.exact.compiled.kernel import columns, flat
 from deepblock.exact.compiled.team import members
 from deepblock.exact.grid import SMALLEST, peak_of, quantise
 from deepblock.exact.rows import sum_bits
-from deepblock.exact.ways import EXACT_IN_FLOAT32, InexactError, Way, add_up, check_exact, for_matrices, runs
+from deepblock.exact.ways import (
+    DIGIT_BITS,
+    EXACT_IN_FLOAT32,
+    WHOLE_BITS,
+    InexactError,
+    Way,
+    add_up,
+    check_exact,
+    for_matrices,
+    runs,
+)
 
-_ZERO: Final = torch.zeros(())
 _NO_BIAS: Final = np.zeros(1, np.float32)
 
 _PLAIN_STEP: Final = 2.0**100
@@ -42,7 +51,7 @@ _LARGEST_STEP: Final = 2.0**127
 def matmul(a: Tensor, b: Tensor, bits: int, way: Way | None = None) -> Tensor:
     """The integer matrix product of two grids' q, [m, k] and [k, n]: float32 or float64, whichever held it.
 
-    `way` overrules the choice. Raises InexactError where the sums could exceed what that way holds exactly.
+    `bits`: of the finer grid. `way` overrules the choice. Raises InexactError where that way could round.
     """
     match way or for_matrices(bits, a.device):
         case Way.FLOAT32:
@@ -62,7 +71,15 @@ def _float64(a: Tensor, b: Tensor, bits: int) -> Tensor:
 
 
 def _float32(a: Tensor, b: Tensor, bits: int) -> Tensor:
-    """In as many runs of k as it takes for the sums of each to stay below 2^24; those are added in float64."""
+    """In as many runs of k as it takes for the sums of each to stay below 2^24; those are added in float64.
+
+    Up to 9 bits: float32 units that round operands to bfloat16 or TF32 leave such integers as they are.
+    """
+    if bits > WHOLE_BITS:
+        raise InexactError(
+            f"integers of {bits} bits are not multiplied in float32, whose units may keep {DIGIT_BITS} significant "
+            f"bits: {WHOLE_BITS} bits at most; take Way.FLOAT64"
+        )
     check_exact(a.shape[1], bits)
     peak = 2 ** (bits - 1) - 1
     if a.shape[1] * peak * peak < EXACT_IN_FLOAT32:
@@ -76,36 +93,43 @@ def rescale(
 ) -> Tensor:
     """f32(integers · step_a · step_b) + bias, where none is +0.0: the product's value. Overwrites `integers`.
 
-    `bias`: [features], or [channels] of planes.
+    `integers`: float32 of at most 2^24, or float64. `bias`: [features], or [channels] of planes; never −0, so that it
+    makes +0 of −0 as +0.0 does.
 
-    `integers`: float32 of at most 2^24, or float64. Steps are powers of two between 2^-54 and 2^123, so the product
-    rounds once at most and is never subnormal. In float32 it does not round at all, and it makes no difference
-    whether it is fused with the addition. (A bias is never −0, so adding it makes +0 of −0 as +0.0 does.)
+    Float32 integers times a power of two from 2^-108 on, as steps are, are exact (barring overflow); float64 ones round
+    once, to float32. Then the bias is added; of float32 integers it makes no difference whether that is fused.
     """
     step = step_a * step_b
-    numbers = columns(integers)
-    if numbers is not None and isinstance(step, float):
-        row = _NO_BIAS if bias is None else bias.numpy()
-        if integers.dtype == torch.float64:
-            y = torch.empty_like(integers, dtype=torch.float32)
-            sums.rescale_wide(members(len(numbers)), numbers, y.numpy().ravel("K"), step, row)
-            return y
-        if step <= _PLAIN_STEP:
-            sums.rescale(members(len(numbers)), numbers, step, row)
-            return integers
+    compiled = _rescaled_by_kernel(integers, step, bias)
+    if compiled is not None:
+        return compiled
     if bias is not None and integers.dim() == 4:
         bias = bias[:, None, None]
-    added = _ZERO if bias is None else bias
-    if integers.dtype == torch.float32 and isinstance(step, float) and step <= _PLAIN_STEP:
-        return torch.add(added, integers, alpha=step, out=integers)
-    if integers.dtype == torch.float32:
-        # Two factors that float32 holds; only what overflows anyhow overflows at the first.
-        step = torch.as_tensor(step, dtype=torch.float64, device=integers.device)
-        first = step.clamp(max=_LARGEST_STEP)
-        product = integers.mul_(first.float()).mul_((step / first).float())
-    else:
-        product = integers.mul_(step).float()
-    return product.add_(0.0 if bias is None else bias)
+    added = 0.0 if bias is None else bias
+    if integers.dtype == torch.float64:
+        return integers.mul_(step).float().add_(added)
+    if isinstance(step, float) and step <= _PLAIN_STEP:  # in one pass
+        return torch.add(torch.as_tensor(added, dtype=torch.float32), integers, alpha=step, out=integers)
+    # Two factors that float32 holds; only what overflows anyhow overflows at the first.
+    step = torch.as_tensor(step, dtype=torch.float64, device=integers.device)
+    first = step.clamp(max=_LARGEST_STEP)
+    return integers.mul_(first.float()).mul_((step / first).float()).add_(added)
+
+
+def _rescaled_by_kernel(integers: Tensor, step: Tensor | float, bias: Tensor | None) -> Tensor | None:
+    """`rescale`, where a kernel can do it; else None."""
+    numbers = columns(integers)
+    if numbers is None or not isinstance(step, float):
+        return None
+    row = _NO_BIAS if bias is None else bias.numpy()
+    if integers.dtype == torch.float64:
+        y = torch.empty_like(integers, dtype=torch.float32)
+        sums.rescale_wide(members(len(numbers)), numbers, y.numpy().ravel("K"), step, row)
+        return y
+    if step > _PLAIN_STEP:
+        return None
+    sums.rescale(members(len(numbers)), numbers, step, row)
+    return integers
 
 
 def rescale_into(target: Tensor, integers: Tensor, step_a: Tensor | float, step_b: Tensor | float) -> None:

@@ -64,7 +64,7 @@ def check_exact(terms: int, bits: int) -> None:
     """Raises InexactError unless sums of `terms` products of two `bits`-bit integers are exact in float64."""
     if terms << (2 * bits - 2) >= EXACT_IN_FLOAT64:
         raise InexactError(
-            f"sums of {terms} products of {bits}-bit integers exceed 2^53; check_bounds refuses such tasks"
+            f"sums of {terms} products of {bits}-bit integers exceed 2^53; spec.check_bounds refuses such tasks"
         )
 
 

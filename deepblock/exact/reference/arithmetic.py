@@ -1,5 +1,5 @@
-"""Grid, product, sum; exp and log; cross-entropy; the optimiser's update. The definition, and no bound to look after:
-Python's integers and fractions hold everything."""
+"""Grid, product, sum; exp and log; cross-entropy; the optimiser's update. The definition: sums are Python's
+integers, which need no bound, but for the float64 in `value`."""
 
 import math
 from fractions import Fraction
@@ -61,7 +61,7 @@ def quantise(x: Array, bits: int) -> tuple[Integers, Fraction]:
 
 
 def value(integer: Any, scale: Fraction) -> np.float32:
-    """f32(integer / s) + 0.0."""
+    """f32(integer / s) + 0.0; the float64 between is exact while |integer| < 2^53."""
     return f32(float(Fraction(integer) / scale))
 
 

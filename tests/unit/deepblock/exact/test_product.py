@@ -5,7 +5,7 @@ from deepblock.exact.attention import Attention
 from deepblock.exact.grouped import GroupedConv2d
 from deepblock.exact.layers import Parameter
 from deepblock.exact.product import exact_sum, matmul
-from deepblock.exact.ways import InexactError
+from deepblock.exact.ways import InexactError, Way
 
 
 @pytest.mark.parametrize(("terms", "bits"), [(2**23, 16), (2**31, 12)])
@@ -20,6 +20,15 @@ def test_the_longest_product_that_is_exact():
     largest = torch.full((1, 1), 2.0 ** (bits - 1) - 1, dtype=torch.float64)
     a = largest.expand(1, terms)
     assert int(matmul(a, a.T, bits)) == terms * (2 ** (bits - 1) - 1) ** 2
+
+
+def test_float32_refuses_integers_that_a_bfloat16_unit_would_round():
+    def largest(bits):
+        return torch.full((1, 1), 2.0 ** (bits - 1) - 1)
+
+    assert int(matmul(largest(9), largest(9), 9, Way.FLOAT32)) == 255**2
+    with pytest.raises(InexactError, match="integers of 10 bits.*take Way.FLOAT64"):
+        matmul(largest(10), largest(10), 10, Way.FLOAT32)
 
 
 def test_sum_does_not_lose_small_terms_beside_large_ones():
