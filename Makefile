@@ -39,7 +39,7 @@ $(VENV)/.installed: pyproject.toml locks/build.txt locks/dev.txt
 devnet: install  ## mine on a network of your own; the chain lives in .devnet
 	exec $(BIN)/deepblock-node run --network devnet --data-dir .devnet --p2p-host 127.0.0.1 --mine
 
-test: install  ## run every test (under 10 minutes on 2 cores)
+test: install  ## run every test (a quarter of an hour on 2 cores)
 	$(BIN)/python -m pytest
 
 check: install  ## lint, formatting, types, and the test of the house

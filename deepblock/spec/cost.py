@@ -3,6 +3,7 @@
 A MAC is one of an integer product (exact: Product): those of norms, pools and activations are not counted.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ def frozen_macs(spec: TaskSpec) -> int:
     return _forward(placed(spec)[: spec.frozen])
 
 
+@functools.lru_cache(64)
 def segment_macs(spec: TaskSpec) -> int:
     """Multiply-accumulates of one segment: m·B forward and backward passes of the layers that are trained.
 

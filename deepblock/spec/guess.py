@@ -1,8 +1,10 @@
 """The loss of guessing: the bar before a task's first block (protocol: Score)."""
 
+import functools
 from fractions import Fraction
 
 
+@functools.lru_cache(64)
 def ln_micro(n: int) -> int:
     """round_half_even(10^6 · ln n), in integers: the loss of guessing among n classes, an example.
 

@@ -3,6 +3,7 @@
 Attackers (`forgers`, `strategies`) inherit it and do one thing otherwise.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -54,6 +55,7 @@ class Honest(Peer):
         self.work, self.finished = 0.0, 0
         self.nonce = number << 32
         self.session: Session | None = None
+        self.prove = functools.cache(self._prove)
         super().__init__(world, number, power)
 
     # --- power cuts ----------------------------------------------------------------------------------------
@@ -169,7 +171,7 @@ class Honest(Peer):
                     nonce += 1
             node = self.ledger.tree.nodes[node.parent]
 
-    def prove(self, share: Share, height: int, step: int, nonce: int) -> Transaction:
+    def _prove(self, share: Share, height: int, step: int, nonce: int) -> Transaction:
         return self.wallet.sign(FraudProof(self.ledger.network, self.key, nonce, FEE, share.id, height, step))
 
     def _end(self, session: Session) -> None:

@@ -43,12 +43,22 @@ def files(tmp_path):
     return store
 
 
-@pytest.fixture
-def teacher(files):
-    """A task for the first layers, and a model that it has trained."""
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A task for the first layers, and the file of a model that it has trained."""
+    store = Blockstore(tmp_path_factory.mktemp("teacher"))
+    for split in (TRAIN, HELDOUT):
+        store.put_file(split)
     layers = (Flatten(), Linear(32), ReLU(), Linear(10))
     spec = replace(DIGITS, layers=layers, bits=8, segments=6, steps=50)
-    return spec, run(Work(spec, SEED, None), files).average
+    return spec, store.get_file(run(Work(spec, SEED, None), store).average, 10**6)
+
+
+@pytest.fixture
+def teacher(files, trained):
+    """That task, and the CID of its model, which is in `files`."""
+    spec, model = trained
+    return spec, files.put_file(model)
 
 
 def run(work, files):
