@@ -1,22 +1,24 @@
 """The task's new model (protocol: Model and ensemble).
 
-A block's members are the averages of its own session and of the shares of its own task that it carries. Their mean,
-the *ensemble*, is one candidate for the task's new model; the others are the own average and the model before it. To
-compute it takes the members' files, so with more than one member the choice is judged by the audit.
+Of a block's own session and the shares of its own task that it carries, the better half are its members. The mean of
+their averages, the *ensemble*, is one candidate for the task's new model; the others are the own average and the model
+before it. To compute it takes the members' files, so with more than one member the choice is judged by the audit.
 """
 
 from collections.abc import Sequence
 
 from consensus.errors import WorseResult, WrongResult
 from consensus.task import TaskState
-from deepblock.cid import Cid
-from deepblock.types import Block, Body, Result, Seal
+from deepblock.types import Block, Body, Result, Seal, Share
 
 
-def members(block: Block, body: Body) -> tuple[Cid, ...]:
-    """Rule E1. The averages whose mean is the ensemble: the block's own first, then those of the carried shares that
-    trained the same task, in the body's order, with equal weights."""
-    return (block.seal.average, *(share.seal.average for share in body.shares_of(block.header.task)))
+def members(block: Block, body: Body) -> tuple[Block | Share, ...]:
+    """Rule E1. Whose averages make the ensemble, with equal weights: of the block and the n − 1 carried shares of its task
+    the ⌈n/2⌉ whose averages have the least held-out loss, but two of two; of equals the block first, then the body's order.
+    """
+    sessions = (block, *body.shares_of(block.header.task))
+    better = sorted(sessions, key=lambda session: session.seal.score.loss)
+    return tuple(better[: max(2, (len(sessions) + 1) // 2)])
 
 
 def required_result(seal: Seal, task: TaskState, derived: Sequence[Result] = ()) -> Result:

@@ -115,15 +115,16 @@ class Auditor:
     async def audit_result(self, block: Block, body: Body, source: str | None = None) -> None:
         """The model of a block with several members: their mean is formed and scored. Averages that nobody has are
         derived by replaying their shares."""
-        names = members(block, body)
-        if len(names) == 1:
+        ensemble = members(block, body)
+        if len(ensemble) == 1:
             return
         spec = self._chain.specs[block.header.task]
         task = self._chain.state(block.header.parent).task(block.header.task)
         with _as_rule_errors(block.seal):
-            for share in body.shares_of(block.header.task):
-                await self._obtain_average(spec, share, source)
-            derived = await self._jobs.combine(spec, names, task.model)
+            for member in ensemble:
+                await self._obtain_average(spec, member, source)
+            averages = [member.seal.average for member in ensemble]
+            derived = await self._jobs.combine(spec, averages, task.model)
         audit.judge_result(block, task, derived)
 
     # --- inside --------------------------------------------------------------------------------------------
@@ -176,16 +177,16 @@ class Auditor:
             except Malformed as error:
                 raise Fraud(f"segment {segment}", str(state), f"not a state of this task ({error})") from None
 
-    async def _obtain_average(self, spec: TaskSpec, share: Share, source: str | None) -> None:
-        """A share's average, from whoever has it or from the share's own training. Raises Fraud where that gives
-        another: then nobody has what the block's model was made of."""
-        average = share.seal.average
+    async def _obtain_average(self, spec: TaskSpec, made: Block | Share, source: str | None) -> None:
+        """A session's average, from whoever has it or from its training. Raises Fraud where that gives another: then
+        nobody has what the block's model was made of."""
+        average = made.seal.average
         try:
             await self._fetcher.file(average, file_size(model_manifest(spec)), source, self._patience)
         except NotAvailable:
-            findings = await self._findings(share.header, share.seal, Plan((spec.segments,)), source)
+            findings = await self._findings(made.header, made.seal, Plan((spec.segments,)), source)
             if findings.average != average:
-                step = f"average of share {share.id}"
+                step = f"average of {made.id}"
                 raise Fraud(step, str(average), str(findings.average)) from None
 
     async def _audit_accusation(self, block: Block, proof: FraudProof, source: str | None) -> None:

@@ -253,10 +253,11 @@ class Miner:
             await self._offer(Share(header, seal))
             return
         own = Block(header, seal, required_result(seal, task))
-        names = members(own, record.body)
+        ensemble = members(own, record.body)
         derived: tuple[Result, ...] = ()
-        if len(names) > 1:
-            derived = await self._jobs.combine(self._chain.specs[header.task], names, task.model)
+        if len(ensemble) > 1:
+            averages = [member.seal.average for member in ensemble]
+            derived = await self._jobs.combine(self._chain.specs[header.task], averages, task.model)
         block = replace(own, result=required_result(seal, task, derived))
         try:
             await self._pipeline.receive(encode(block), MINED, record.body)
@@ -266,7 +267,7 @@ class Miner:
             return
         self._status = replace(self._status, blocks=self._status.blocks + 1)
         score = said(self._chain.specs[header.task], block.result.score)
-        log.info("block_mined", height=header.height, id=str(block.id), members=len(names), **score)
+        log.info("block_mined", height=header.height, id=str(block.id), members=len(ensemble), **score)
 
     async def _offer(self, share: Share) -> None:
         """To whoever makes the next blocks; its files are kept then, for their audits."""

@@ -53,9 +53,9 @@ class Restorer:
             segments = tuple(range(1, spec.segments + 1))
             await self._jobs.audit(spec, header.seed, start, seal, segments)
             log.info("session_replayed", height=header.height)
-        names = members(block, self._body(block))
         if block.result.model != block.seal.average:
-            await self._jobs.combine(spec, names, before)
+            averages = [member.seal.average for member in members(block, self._body(block))]
+            await self._jobs.combine(spec, averages, before)
 
     def _maker(self, task: Cid, model: Cid) -> tuple[Block, Cid | None]:
         """The block of the head's chain that made `model`, and the task's model before it."""
@@ -68,13 +68,12 @@ class Restorer:
     def _sessions(self, block: Block) -> list[tuple[Header, Seal, Cid | None]]:
         """The sessions whose averages are the block's members and not here, each with the model that it started from;
         its own alone, if its average is the model."""
-        found = [(block.header, block.seal)]
-        if block.result.model != block.seal.average:
-            found += [(share.header, share.seal) for share in self._body(block).shares_of(block.header.task)]
+        alone = block.result.model == block.seal.average
+        found = (block,) if alone else members(block, self._body(block))
         return [
-            (header, seal, self._chain.state(header.parent).task(header.task).model)
-            for header, seal in found
-            if self._blobs.missing(seal.average)
+            (made.header, made.seal, self._chain.state(made.header.parent).task(made.header.task).model)
+            for made in found
+            if self._blobs.missing(made.seal.average)
         ]
 
     def _body(self, block: Block) -> Body:

@@ -177,8 +177,8 @@ class Ledger:
         for share in body.shares:
             self.findings(share.header, share.seal, share.id)
             self.losses.setdefault(share.seal.average, share.seal.score.loss)
-        names = members(own, body)
-        derived = (training.combine(names, self.losses),) if len(names) > 1 else ()
+        averages = [member.seal.average for member in members(own, body)]
+        derived = (training.combine(averages, self.losses),) if len(averages) > 1 else ()
         return required_result(seal, self.task(header.parent, header.task), derived), derived
 
     def carried(self, parent: Cid, proof: FraudProof) -> Share | None:

@@ -23,17 +23,28 @@ def block(result: Result) -> Block:
     return Block(HEADER, SEAL, result)
 
 
-def share(name: str, task=FIRST) -> Share:
-    return Share(replace(HEADER, task=task), replace(SEAL, average=named(name)))
+def share(name: str, task=FIRST, loss=500) -> Share:
+    return Share(replace(HEADER, task=task), replace(SEAL, average=named(name), score=Score(loss, 6)))
 
 
 # --- members ----------------------------------------------------------------------------------------------------
 
 
-def test_members_are_the_own_average_and_those_of_shares_of_the_same_task_in_order():
-    body = Body((), (share("a"), share("other", SECOND), share("b"), share("a")))
-    assert members(block(OWN), body) == (named("own"), named("a"), named("b"), named("a"))
-    assert members(block(OWN), Body()) == (named("own"),)
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ([], ["own"]),
+        ([share("worse", loss=900)], ["own", "worse"]),  # of two both
+        ([share("a", loss=501), share("b", loss=499)], ["b", "own"]),
+        ([share("a", loss=501), share("b", loss=499), share("c", loss=498)], ["c", "b"]),
+        ([share("a", loss=1), share("b", loss=2), share("c", loss=3), share("d", loss=4)], ["a", "b", "c"]),
+        ([share("a"), share("b"), share("c"), share("d")], ["own", "a", "b"]),  # of equals the first
+        ([share("other", SECOND, 1), share("a", loss=600), share("another", SECOND, 2)], ["own", "a"]),
+    ],
+)
+def test_members_are_the_better_half_of_own_session_and_shares_of_the_same_task(shares, expected):
+    found = members(block(OWN), Body((), tuple(shares)))
+    assert [member.seal.average for member in found] == [named(name) for name in expected]
 
 
 # --- the least loss ---------------------------------------------------------------------------------------------
