@@ -103,15 +103,17 @@ def bar(spec: TaskSpec, task: TaskState) -> int:
     return task.score.loss if task.score else heldout_labels(spec) * ln_micro(spec.classes)
 
 
-def after_block(spec: TaskSpec, task: TaskState, passed: bool, result: Result) -> TaskState:
-    """Rule G4. The task after a block whose own session did or did not pass the gate.
+def after_block(spec: TaskSpec, task: TaskState, loss: int, result: Result) -> TaskState:
+    """Rule G4. The task after a block whose own session had this `loss`.
 
-    The offset follows the median of all sessions: a passing one lowers it by ⌊L/1024⌋, a failing one, which wins
-    16 times less often, raises it by 16 times as much. At least by one, so that a perfect model cannot freeze it;
-    never beyond −1/2 or +1 of the new model's loss, so that steps taken at a diverged one's cannot outlive it.
+    The bar follows the mean of all sessions: one that passes lowers it by 1/32 of what it is better, one that fails, which
+    wins 16 times less often, raises it by half of what it is worse. At most to twice as much, so that one that diverged
+    counts for little; and never beyond −1/2 of the new model's loss or four times the greater of that and `loss`, so
+    that steps taken at a diverged model's cannot outlive it.
     """
-    step = max(1, bar(spec, task) // 1024)
-    moved = task.offset - step if passed else task.offset + 16 * step
-    room = max(1024, result.score.loss)
-    offset = max(-(room // 2), min(room, moved))
+    limit = bar(spec, task) + task.offset
+    better = limit - loss
+    step = -(better // 32) if better >= 0 else min(max(1024, limit), (1 - better) // 2)
+    highest = 4 * max(1024, loss, result.score.loss)
+    offset = max(-(result.score.loss // 2), min(highest, task.offset + step))
     return replace(task, model=result.model, score=result.score, offset=offset, blocks=task.blocks + 1)

@@ -16,7 +16,7 @@ from consensus.market import check_signals, close_when_done, count_signals
 from consensus.params import Params
 from consensus.rewards import pay_matured, reward
 from consensus.schedule import end_epoch
-from consensus.seal import GATE_PASSED, SpecOf, check_session, check_ticket, gate
+from consensus.seal import SpecOf, check_session, check_ticket
 from consensus.shares import Past, check_carried, note_sessions
 from consensus.state import State
 from consensus.task import after_block
@@ -60,7 +60,6 @@ def apply_block(
     reward(params, state, block, body, fees)
     note_sessions(params, state, block, body)
     spec, task = state.known_spec(params, header.task), state.task(header.task)
-    passed = gate(spec, task, block.seal.score.loss) == GATE_PASSED
-    state.set_task(header.task, after_block(spec, task, passed, block.result))
+    state.set_task(header.task, after_block(spec, task, block.seal.score.loss, block.result))
     close_when_done(params, state, header.height, header.task)
     end_epoch(params, state, header.height)

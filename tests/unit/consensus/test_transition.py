@@ -174,19 +174,19 @@ def test_an_empty_block_rewards_its_miner_and_trains_its_task():
     assert state.account(NOBODY).balance == 0
     task = state.task(FIRST)
     assert (task.model, task.score) == (BLOCK.result.model, BLOCK.result.score)
-    assert (task.offset, task.blocks) == (-(GUESSING // 1024), 1)
+    assert (task.offset, task.blocks) == (-((GUESSING - BLOCK.seal.score.loss) // 32), 1)
     assert state.task(SECOND) == TaskState()
 
 
-@pytest.mark.parametrize(("loss", "step"), [(GUESSING + 100, -1), (GUESSING + 101, 16)])
+@pytest.mark.parametrize(("loss", "step"), [(GUESSING + 6_800, -100), (GUESSING + 13_200, 1_600)])
 def test_the_offset_follows_the_blocks_own_session(loss, step):
     """Its own: not the model that the block names, which here is the old one."""
     state = empty_state()
     before = Result(named("before"), Score(GUESSING, 5))
-    state.set_task(FIRST, TaskState(before.model, before.score, 100, 1))
+    state.set_task(FIRST, TaskState(before.model, before.score, 10_000, 1))
     block = block_on(loss=loss, task=state.task(FIRST))
     apply_block(PARAMS, state, replace(block, result=before), Body(), no_past)
-    assert state.task(FIRST) == TaskState(before.model, before.score, 100 + step * (GUESSING // 1024), 2)
+    assert state.task(FIRST) == TaskState(before.model, before.score, 10_000 + step, 2)
 
 
 def rich_state(*wallets):
