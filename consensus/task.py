@@ -106,10 +106,10 @@ def bar(spec: TaskSpec, task: TaskState) -> int:
 def after_block(spec: TaskSpec, task: TaskState, loss: int, result: Result) -> TaskState:
     """Rule G4. The task after a block whose own session had this `loss`.
 
-    The bar follows the mean of all sessions: one that passes lowers it by 1/32 of what it is better, one that fails, which
-    wins 16 times less often, raises it by half of what it is worse. At most to twice as much, so that one that diverged
-    counts for little; and never beyond −1/2 of the new model's loss or four times the greater of that and `loss`, so
-    that steps taken at a diverged model's cannot outlive it.
+    The bar follows the mean of all sessions: one that passes lowers it by 1/32 of what it is better, one that fails,
+    which wins 16 times less often, raises it by half of what it is worse. At most to twice as much, so that one that
+    diverged counts for little; and never beyond −1/2 of the new model's loss or four times the greater of that and
+    `loss`, so that steps taken at a diverged model's cannot outlive it.
     """
     limit = bar(spec, task) + task.offset
     better = limit - loss
