@@ -106,14 +106,12 @@ def bar(spec: TaskSpec, task: TaskState) -> int:
 def after_block(spec: TaskSpec, task: TaskState, loss: int, result: Result) -> TaskState:
     """Rule G4. The task after a block whose own session had this `loss`.
 
-    The bar follows the mean of all sessions: one that passes lowers it by 1/32 of what it is better, one that fails,
-    which wins 16 times less often, raises it by half of what it is worse. At most to twice as much, so that one that
-    diverged counts for little; and never beyond −1/2 of the new model's loss or four times the greater of that and
-    `loss`, so that steps taken at a diverged model's cannot outlive it.
+    The gate follows the mean of all sessions: one that passes lowers it by 1/16 of what it is better; one that fails,
+    which wins 16 times less often, raises it to its own loss, but to twice as much at most, so that one that diverged
+    counts for little. And it stays within 1/2 and 3/2 of the losses at hand, so that it is soon where sessions are.
     """
-    limit = bar(spec, task) + task.offset
-    better = limit - loss
-    step = -(better // 32) if better >= 0 else min(max(1024, limit), (1 - better) // 2)
-    highest = 4 * max(1024, loss, result.score.loss)
-    offset = max(-(result.score.loss // 2), min(highest, task.offset + step))
-    return replace(task, model=result.model, score=result.score, offset=offset, blocks=task.blocks + 1)
+    before, after = bar(spec, task) + task.offset, result.score.loss
+    passed = loss <= before
+    moved = before - (before - loss) // 16 if passed else min(loss, max(1024, 2 * before))
+    gate = max(after // 2, min(moved, 3 * max(loss, after) // 2))
+    return replace(task, model=result.model, score=result.score, offset=gate - after, blocks=task.blocks + 1)

@@ -174,11 +174,14 @@ def test_an_empty_block_rewards_its_miner_and_trains_its_task():
     assert state.account(NOBODY).balance == 0
     task = state.task(FIRST)
     assert (task.model, task.score) == (BLOCK.result.model, BLOCK.result.score)
-    assert (task.offset, task.blocks) == (-((GUESSING - BLOCK.seal.score.loss) // 32), 1)
+    assert (task.offset, task.blocks) == (
+        -((GUESSING - BLOCK.seal.score.loss) // 16) + GUESSING - BLOCK.result.score.loss,
+        1,
+    )
     assert state.task(SECOND) == TaskState()
 
 
-@pytest.mark.parametrize(("loss", "step"), [(GUESSING + 6_800, -100), (GUESSING + 13_200, 1_600)])
+@pytest.mark.parametrize(("loss", "step"), [(GUESSING + 8_400, -100), (GUESSING + 11_600, 1_600)])
 def test_the_offset_follows_the_blocks_own_session(loss, step):
     """Its own: not the model that the block names, which here is the old one."""
     state = empty_state()
