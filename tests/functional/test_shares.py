@@ -13,20 +13,23 @@ from tests.functional.nodes import FAST, Node, running, wait_for
 
 @pytest.mark.timeout(400)
 def test_miners_carry_each_others_sessions(tmp_path: Path) -> None:
-    """Of the sessions that were finished, most are on the chain: as blocks, or as shares in those of others."""
-    first = Node(tmp_path / "first", "--mine")
-    others = [Node(tmp_path / name, "--mine") for name in ("second", "third")]
+    """Of the sessions that were finished, seven of ten and more are on the chain: as blocks, or as shares in others."""
+    first, *others = (
+        Node(tmp_path / name, "--mine", network="devnet") for name in ("first", "second", "third")
+    )
     nodes = [first, *others]
     with running(*nodes):
         first.start()
         for node in others:
             node.start("--bootstrap", first.address)
-        wait_for(lambda: all(node.height >= 20 for node in nodes), 200, "20 blocks", *nodes)
+        wait_for(lambda: all(node.height >= 10 for node in nodes), 300, "10 blocks", *nodes)
+        finished = sum(node.call("miner_status")["sessions"] for node in nodes)
         blocks = [first.call("chain_getBlock", height) for height in range(1, first.height + 1)]
         shares = [(block, share) for block in blocks for share in block["body"]["shares"]]
         assert any(share["header"]["miner"] != block["header"]["miner"] for block, share in shares)
         counted = {share["header"]["nonce"] for _, share in shares}
         assert len(counted) == len(shares), "each session once"
+        assert len(blocks) + len(shares) >= 0.7 * finished
         made_of_several = [
             block
             for block in blocks
