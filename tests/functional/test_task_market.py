@@ -16,8 +16,8 @@ from deepblock.tensors import split_manifest, unpack
 from tests.functional.nodes import FAST, Node, running, wait_for
 
 QUICK = {"epoch": 4, "signal_window": 4, "signals_needed": 3, "plateau": 32, "halving": 2}
-"""Shorter than on any network, so that a task lives for a minute; and the subsidy falls so fast that the first blocks pay
-for it."""
+"""Shorter than on any network, so that a task lives for a minute; and the subsidy falls so fast that the first blocks
+pay for it."""
 
 
 @pytest.fixture
