@@ -61,7 +61,7 @@ accuracy: install  ## train in 8 to 16 bits and in float32, and print how well (
 learning: install  ## print how fast a chain of 1, 4 and 8 sessions a height learns, beside SGD (an hour; goes on from learning.jsonl)
 	$(BIN)/python -m tests.learning
 
-mutation: install  ## change the rules of consensus/ one place at a time, and list the changes that no test notices (an hour)
+mutation: install  ## change the rules of consensus/ one place at a time, and list the changes that no test notices (half an hour)
 	$(PIP) mutmut==3.8.1
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results

@@ -22,14 +22,14 @@ def lines(curves: list[Curve]) -> Iterator[str]:
 
 
 def _costs(title: str, methods: dict[str, list[Curve]], cost: Callable[[Point], int]) -> Iterator[str]:
-    """What it took to reach each accuracy, and the mean of that over SGD's."""
+    """What it took to reach each accuracy, and the mean of that over SGD's of the same seeds."""
     yield from _head(title, *(f"{percent} %" for percent in ACCURACIES))
     for method, own in methods.items():
+        seeds = {curve.seed for curve in own}
+        sgd = [curve for curve in methods.get("SGD", []) if curve.seed in seeds]
         cells = []
         for percent in ACCURACIES:
-            taken, alone = (
-                [_cost(curve, percent, cost) for curve in some] for some in (own, methods.get("SGD", []))
-            )
+            taken, alone = ([_cost(curve, percent, cost) for curve in some] for some in (own, sgd))
             cells.append(
                 " ".join(f"{value:,}" if value else "never" for value in taken) + _ratio(taken, alone)
             )

@@ -91,3 +91,10 @@ def test_the_table_says_when_an_accuracy_was_reached_and_what_that_is_of_lone_tr
     assert "| chain of 2 | 19,200; 1.50× | 38,400; 3.00× | never |" in table
     assert "| SGD | 89.00; mean 89.00 | 89.50; mean 89.50 |" in table
     assert "| chain of 2 | 1 of 1 | 1 of 1 | 1 of 1 | 1 of 1 |" in table
+
+
+def test_what_is_not_complete_is_compared_with_the_same_seeds():
+    alone = [Curve("SGD", seed, [Point(100 * seed, 6400 * seed, 88.0)]) for seed in (1, 2, 3)]
+    table = list(lines([*alone, Curve("chain of 2", 2, [Point(300, 38400, 88.0, 300, [], [300, 305])])]))
+    assert "| SGD | 100 200 300; 1.00× | never never never | never never never |" in table
+    assert "| chain of 2 | 300; 1.50× | never | never |" in table

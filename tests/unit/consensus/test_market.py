@@ -295,6 +295,14 @@ def test_a_task_closes_at_its_plateau():
     assert state.account(ALICE.address).balance == 800
 
 
+@pytest.mark.parametrize(("gain", "stale"), [(1_000, 1), (1_001, 0)])
+def test_a_gain_is_at_least_a_thousandth(gain, stale):
+    state = empty_state()
+    task = opened(state, offer())
+    trained(state, task, 1_001_000)
+    assert trained(state, task, 1_001_000 - gain).stale == stale
+
+
 def test_gains_too_small_to_count_add_up():
     state = empty_state()
     task = opened(state, offer())

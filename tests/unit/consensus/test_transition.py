@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from consensus.errors import (
+    BadSignature,
     CannotPay,
     FalseShare,
     NothingToBurn,
@@ -26,7 +27,7 @@ from consensus.state import Payout, Payouts
 from consensus.task import Schedule, TaskState, specs
 from consensus.transition import apply_block, check_block, check_chained
 from deepblock.codec import cid_of
-from deepblock.primitives import DBK
+from deepblock.primitives import DBK, Signature
 from deepblock.transactions import FraudProof
 from deepblock.types import Account, Block, Body, Result, Score
 from tests.unit.consensus.line import Line
@@ -229,6 +230,16 @@ def test_one_transaction_that_cannot_be_applied_refuses_the_block():
 def test_the_body_is_the_headers():
     with pytest.raises(WrongBody):
         apply_block(PARAMS, rich_state(ALICE), BLOCK, Body((transfer(ALICE, BOB.address, 1),)), no_past)
+
+
+def test_only_transactions_that_nobody_has_checked_are_checked():
+    false = replace(transfer(ALICE, BOB.address, 1), signature=Signature(bytes(64)))
+    body = Body((false,))
+    with pytest.raises(BadSignature):
+        apply_block(PARAMS, rich_state(ALICE), block_on(body=body), body, no_past)
+    state = rich_state(ALICE)
+    apply_block(PARAMS, state, block_on(body=body), body, no_past, {false.id})
+    assert state.account(BOB.address).balance == 1
 
 
 def test_a_reward_can_be_spent_in_the_very_block_in_which_it_matures():
