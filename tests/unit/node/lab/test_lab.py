@@ -166,8 +166,9 @@ def test_the_lab_prints_what_a_strategy_earned(deepblock):
 
 
 def test_the_lab_speaks_json(deepblock):
-    _, out, _ = deepblock("--json", "lab", "honest", "--runs", "1", "--nodes", "6", "--blocks", "4")
-    (one,) = json.loads(out)["runs"]
+    _, out, _ = deepblock("--json", "lab", "honest", "--runs", "2", "--nodes", "6", "--blocks", "4")
+    one, other = map(json.loads, out.splitlines())
+    assert (one["setup"]["seed"], other["setup"]["seed"]) == (1, 2)
     assert one["setup"]["strategy"] == "honest" and one["height"] >= 4 and not one["problems"]
 
 
