@@ -73,16 +73,20 @@ def _play(setups: list[Any], jobs: int) -> Iterator[Any]:
     """The outcomes, in the order of the setups, each as soon as it is there."""
     from concurrent.futures import ProcessPoolExecutor
 
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(_run, setups) if jobs > 1 else map(_run, setups)
+
+
+def _run(setup: Any) -> Any:
+    """A run keeps nearly all that it makes, and to look for garbage meanwhile takes a quarter of its time."""
     from node.lab.run import run
 
-    _collect_seldom()
-    with ProcessPoolExecutor(jobs, initializer=_collect_seldom) as pool:
-        yield from pool.map(run, setups) if jobs > 1 else map(run, setups)
-
-
-def _collect_seldom() -> None:
-    """A run keeps nearly all that it makes; to look for garbage as often as usual takes a quarter of its time."""
-    gc.set_threshold(50_000, 20, 100)
+    gc.disable()
+    try:
+        return run(setup)
+    finally:
+        gc.enable()
+        gc.collect()
 
 
 def _positive(text: str) -> int:

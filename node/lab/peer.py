@@ -125,12 +125,17 @@ class Peer:
         except Fraud as fraud:
             self.disprove(block, fraud)
             return
+        for share in body.shares:
+            self._examine(share)
         self.accept(block)
 
     def hear_share(self, sender: "Peer", share: Share) -> None:
+        if share.header.parent in self.tree.nodes and self.ledger.judge_share(share) is None:
+            self._examine(share)
+
+    def _examine(self, share: Share) -> None:
+        """One that is in order: heard of, or carried by a block."""
         if share.id in self.shares or share.id in self.false_shares:
-            return
-        if share.header.parent not in self.tree.nodes or self.ledger.judge_share(share):
             return
         try:
             self.audit_share(share)

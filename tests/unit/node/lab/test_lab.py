@@ -21,7 +21,7 @@ from deepblock.codec import encode
 from node.lab import invariants
 from node.lab.catalogue import STRATEGIES, UNBOUNDED
 from node.lab.honest import Honest
-from node.lab.report import Summary, summarise
+from node.lab.report import TOLERANCE, Summary, summarise
 from node.lab.run import Setup, populate, run
 from node.lab.world import SPEC, World
 
@@ -50,6 +50,12 @@ def test_no_strategy_earns_more_than_its_work(name):
 @pytest.mark.parametrize("name", ["faker-first", "faker-last-but-one", "faker-last"])
 def test_who_forges_every_session_earns_far_less_than_its_work(name):
     assert summary(name).ratio < 0.8
+
+
+def test_a_sponsor_gains_nothing_by_a_shortcut_through_its_own_task():
+    """In runs long enough for its money to mature and its task to be trained."""
+    gaps = [run(Setup("sponsor", seed, nodes=8, blocks=200)) for seed in (1, 2, 3)]
+    assert summarise("sponsor", gaps).gap > -TOLERANCE
 
 
 def test_a_run_repeats_exactly_from_its_seed():
