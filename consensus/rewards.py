@@ -7,6 +7,7 @@ from typing import Final
 from consensus import escrow
 from consensus.errors import NothingToBurn
 from consensus.params import Params
+from consensus.shares import forget
 from consensus.state import Payout, Payouts, State, Supply
 from consensus.task import specs
 from deepblock.cid import Cid
@@ -81,12 +82,14 @@ def promise(params: Params, state: State, height: int, payouts: Iterable[Payout]
 
 def burn(params: Params, state: State, height: int, proof: FraudProof) -> None:
     """Rule F1. A proof, in the block at `height`, that a carried share is false takes the payouts that name the share,
-    while they wait. The prover gets a quarter of their sum, which waits in its turn; the rest was never issued."""
+    while they wait, and sets its session free (C7). The prover gets a quarter of their sum, which waits in its turn;
+    the rest was never issued."""
     due = proof.height + params.maturity
     waiting = state.payouts(due).items if proof.height < height < due else ()
     burned = sum(payout.amount for payout in waiting if payout.share == proof.share)
     if not burned:
         raise NothingToBurn(proof.share, proof.height)
+    forget(state, proof.height, proof.share)
     prize = burned // PROVERS_PART
     state.set_payouts(due, Payouts(tuple(payout for payout in waiting if payout.share != proof.share)))
     state.set_supply(Supply(state.supply().issued - burned + prize))

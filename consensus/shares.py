@@ -18,7 +18,7 @@ from consensus.errors import (
 from consensus.header import Ancestry, check_header
 from consensus.params import Params
 from consensus.seal import SpecOf, check_session
-from consensus.state import Sessions, State
+from consensus.state import Session, Sessions, State
 from deepblock.cid import Cid
 from deepblock.types import Block, Body, Share
 
@@ -98,7 +98,16 @@ def _check_one(params: Params, block: Block, share: Share, past: Past) -> None:
 def note_sessions(params: Params, state: State, block: Block, body: Body) -> None:
     """Rule C6. A session is on a chain once, as a block or as a share, whatever seal is glued to its header: the
     headers of the last `share_age` blocks and of the shares that they carry are in the state."""
-    headers = (block.header.cid, *(share.header.cid for share in body.shares))
-    state.set_sessions(block.height, Sessions(headers))
+    carried = (Session(share.header.cid, share.id) for share in body.shares)
+    state.set_sessions(block.height, Sessions((Session(block.header.cid), *carried)))
     if block.height >= params.share_age:
         state.set_sessions(block.height - params.share_age, Sessions())
+
+
+def forget(state: State, height: int, share: Cid) -> None:
+    """Rule C7. What a block at `height` carried is proven false: the session, which may have a true seal, is on the
+    chain no more."""
+    before = state.sessions(height).items
+    after = tuple(session for session in before if session.share != share)
+    if after != before:
+        state.set_sessions(height, Sessions(after))

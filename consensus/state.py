@@ -52,10 +52,22 @@ class Payouts:
 
 
 @dataclass(frozen=True, slots=True)
-class Sessions:
-    """CIDs of headers: a block's own, and those of the shares that it carries."""
+class Session:
+    """One that is on the chain. `share`: under which id it is carried; None of a block's own."""
 
-    headers: tuple[Cid, ...] = ()
+    header: Cid
+    share: Cid | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """A block's own, and those of the shares that it carries."""
+
+    items: tuple[Session, ...] = ()
+
+    @property
+    def headers(self) -> tuple[Cid, ...]:
+        return tuple(session.header for session in self.items)
 
 
 @dataclass(frozen=True, slots=True)

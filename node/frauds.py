@@ -6,8 +6,9 @@ one, and the block goes with all that stand on it. Who accuses falsely is banned
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from random import Random, SystemRandom
 from typing import ClassVar, Final
 
 import structlog
@@ -40,6 +41,13 @@ class FalseAccusation(Invalid):
     text: ClassVar[str] = "accuses block {block} of a false {step}, which is true"
 
 
+def draw_missed(count: int, replayed: Container[int], rng: Random) -> tuple[int, ...]:
+    """Some of the segments 1 … `count` that are not `replayed` yet, ascending; none where all are. By chance: who goes
+    in order comes last to the last but one, and that is the cheapest to forge."""
+    missed = [segment for segment in range(1, count + 1) if segment not in replayed]
+    return tuple(sorted(rng.sample(missed, min(CHUNK, len(missed)))))
+
+
 class Frauds:
     """Judges accusations, and looks for frauds itself when there is nothing else to audit."""
 
@@ -48,6 +56,7 @@ class Frauds:
         self._auditor = auditor
         self._pipeline = pipeline
         self._unreplayable: set[bytes] = set()
+        self._rng = SystemRandom()  # nobody else can foresee it
 
     async def receive(self, data: bytes, accuser: str) -> None:
         """An accusation by gossip. One of a block that is not in the tree is nobody's business. Raises Malformed,
@@ -106,9 +115,9 @@ class Frauds:
         """A recent block and segments of it that this node has not replayed."""
         for block in self._recent():
             done = self._auditor.replayed(block.header.cid)
-            rest = [step for step in range(1, len(block.seal.states) + 1) if step not in done]
-            if rest and block.id not in self._unreplayable:
-                return block, tuple(rest[:CHUNK])
+            segments = draw_missed(len(block.seal.states), done, self._rng)
+            if segments and block.id not in self._unreplayable:
+                return block, segments
         return None
 
     def _recent(self) -> Iterator[Block]:

@@ -100,6 +100,7 @@ def segment_macs(spec: TaskSpec) -> int:
     return spec.steps * spec.batch * (3 * _forward(trained) - _input_macs(trained))
 
 
+@functools.lru_cache(maxsize=256)
 def session_macs(spec: TaskSpec) -> int:
     """c: the cost of a session, K·m·B·(3F − F of the product that takes the input), F of the trained layers."""
     return spec.segments * segment_macs(spec)

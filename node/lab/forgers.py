@@ -1,5 +1,6 @@
 """Those who claim training that was not done, or not by them: they look for tickets that cost less than a session."""
 
+from collections.abc import Iterator
 from typing import ClassVar, Final
 
 from consensus.difficulty import cost
@@ -143,9 +144,12 @@ class Thief(Forger):
 
 
 class Gluer(Forger):
-    """Glues false seals to headers of honest blocks and shares, so that the honest ones be refused."""
+    """Glues false seals to headers of honest blocks and shares, so that the honest ones be refused. Its blocks carry
+    others' sessions with such seals, which it proves false itself, for the prize."""
 
-    stopped_by = "verdicts hang on the id of block or share, which is of the seal too"
+    stopped_by = (
+        "verdicts hang on the id, which is of the seal too; what is proven false may be carried anew (C7)"
+    )
 
     def hear_block(self, sender: Peer, block: Block, body: Body) -> None:
         known = block.header.parent in self.ledger.entries
@@ -160,9 +164,21 @@ class Gluer(Forger):
             self.world.broadcast(self, "share", Share(share.header, seal))
         super().hear_share(sender, share)
 
+    def choose(self, parent: Cid) -> Iterator[Share]:
+        ours = {peer.address for peer in self.gang}
+        for share in super().choose(parent):
+            if share.header.miner in ours:
+                yield share
+            elif seal := self._glued(share.header, share.seal):
+                false = Share(share.header, seal)
+                self.false_shares[false.id] = len(seal.states)
+                if self.ledger.judge_share(false) is None:
+                    yield false
+
     def _false(self, header: Header, seal: Seal) -> Seal | None:
-        if self.world.rng.randrange(GLUED):
-            return None
+        return None if self.world.rng.randrange(GLUED) else self._glued(header, seal)
+
+    def _glued(self, header: Header, seal: Seal) -> Seal | None:
         for attempt in range(TRIES):
             self.nonce += 1
             glued = Seal((*seal.states[:-1], *self.thin_air(attempt, 1)), seal.average, seal.score)
@@ -172,9 +188,10 @@ class Gluer(Forger):
 
 
 class ShareSpammer(Forger):
-    """Beside its honest work, floods the others with shares that nobody trained."""
+    """Beside its honest work, floods the others with shares that nobody trained, carries some, and proves them false
+    itself, for the prize."""
 
-    stopped_by = "nobody carries a share before its last segment and two more are replayed"
+    stopped_by = "of each share that is heard of or carried the last segment and two more are replayed"
 
     def finish(self, session: Session) -> None:
         super().finish(session)
@@ -186,4 +203,6 @@ class ShareSpammer(Forger):
             share = Share(header, Seal(states, named(b"average", *states), Score(1, 0)))
             if self.ledger.judge_share(share) is None:
                 self.world.broadcast(self, "share", share)
+                self.shares[share.id] = share
+                self.false_shares[share.id] = spec.segments
                 return

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from consensus.errors import InvalidSeal
-from consensus.market import pending
 from consensus.rewards import earns
 from consensus.seal import check_ticket
 from consensus.task import may_fall_back
@@ -92,8 +91,7 @@ class Honest(Peer):
             return True
         left = 1 - (self.world.now - session.began) / session.takes
         spec, height = self.ledger.spec(header.parent, header.task), self.ledger.tree.nodes[head].height + 1
-        carrier = self.ledger.state(head).schedule().current
-        return not pays_as_share(self.params, spec, header, height, carrier, left)
+        return not pays_as_share(self.params, spec, header, height, self.ledger.current(head), left)
 
     def stop(self) -> None:
         if self.session:
@@ -117,13 +115,12 @@ class Honest(Peer):
         return self.tree.head.id
 
     def body(self, parent: Cid) -> Body:
-        signals = pending(self.ledger.state(parent))[: self.params.max_signals]
         transactions = self.ledger.ready(parent, self.transactions(parent))
-        return self.ledger.body(transactions, tuple(self.choose(parent)), tuple(signals))
+        return self.ledger.body(transactions, tuple(self.choose(parent)), self.ledger.pending(parent))
 
     def header(self, parent: Cid, body: Body) -> Header:
         below, self.nonce = self.ledger.below(parent), self.nonce + 1
-        task = below.state.schedule().current
+        task = self.ledger.current(parent)
         if may_fall_back(self.params, self.clock, below.ancestry.timestamps[0]):
             task = cid_of(self.params.base_tasks[0])
         return candidate(
@@ -142,16 +139,21 @@ class Honest(Peer):
 
     def choose(self, parent: Cid) -> Iterator[Share]:
         """Shares that are paid in a child of `parent`; the same task first, the newest first."""
-        near, seen = self.ledger.near(parent), set(self.ledger.lately(parent))
-        height = self.ledger.tree.nodes[parent].height + 1
-        task = self.ledger.below(parent).state.schedule().current
+        near, seen, task = (
+            self.ledger.near(parent),
+            set(self.ledger.lately(parent)),
+            self.ledger.current(parent),
+        )
+        waiting = [
+            share
+            for share in self.shares.values()
+            if share.header.parent in near and earns(self.params, share.header.task, task)
+        ]
+        waiting.sort(key=lambda share: (share.header.task != task, -share.header.height))
         room = self.params.max_shares
-        paid = (share for share in self.shares.values() if earns(self.params, share.header.task, task))
-        waiting = sorted(paid, key=lambda one: (one.header.task != task, -one.header.height))
         for share in waiting:
-            header = share.header
-            if room and header.parent in near and header.height <= height and header.cid not in seen:
-                seen.add(header.cid)
+            if room and share.header.cid not in seen:
+                seen.add(share.header.cid)
                 room -= 1
                 yield share
 

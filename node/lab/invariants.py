@@ -1,16 +1,17 @@
 """What must hold at the end of every run, whoever attacked."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from consensus.audit import judge, plan_all
 from consensus.errors import Fraud
 from consensus.fork_choice import BlockTree
-from consensus.state import Payouts, Supply
+from consensus.state import Payouts
 from consensus.task import TaskState
 from deepblock.cid import Cid
 from deepblock.codec import decode
 from deepblock.primitives import Address
+from deepblock.transactions import Transfer
 from deepblock.types import Account
 from node.lab.ledger import Entry, Ledger
 
@@ -21,27 +22,12 @@ def problems(ledger: Ledger, trees: Sequence[BlockTree], ended: bool) -> Iterato
         heads = len({tree.head.id for tree in trees})
         yield f"the honest nodes stand on {heads} heads, the first at height {trees[0].head.height}"
     head = trees[0].head
-    values = ledger.entries[head.id].values
-    issued, held = decode(Supply, values[b"s"]).issued, _held(values)
+    issued, held = ledger.state(head.id).supply().issued, owned(ledger, head.id).total()
     if issued != held:
         yield f"{issued} motes were issued, {held} are there"
     for entry in _chain(ledger, head.id):
         if head.height - entry.block.height >= ledger.params.finality and (why := _false(ledger, entry)):
             yield f"block {entry.block.height} is final and false: {why}"
-
-
-def _held(values: Mapping[bytes, bytes]) -> int:
-    """Motes in balances, in payouts that wait, and in the escrow of tasks."""
-    total = 0
-    for key, value in values.items():
-        match key[:1]:
-            case b"a":
-                total += decode(Account, value).balance
-            case b"p":
-                total += sum(payout.amount for payout in decode(Payouts, value).items)
-            case b"t" if contract := decode(TaskState, value).contract:
-                total += contract.escrow + contract.reserved
-    return total
 
 
 def _false(ledger: Ledger, entry: Entry) -> str | None:
@@ -55,23 +41,32 @@ def _false(ledger: Ledger, entry: Entry) -> str | None:
     return None
 
 
-def earnings(ledger: Ledger, head: Cid) -> Counter[Address]:
-    """Motes that the chain up to `head` has promised and not burned, mature or not. Fees are in them."""
-    earned: Counter[Address] = Counter()
-    state = ledger.state(head)
-    height = ledger.tree.nodes[head].height
-    for due in range(height + 1, height + ledger.params.maturity + 1):
-        earned.update(_sums(state.payouts(due)))
-    for entry in _chain(ledger, head):
-        earned.update(_sums(ledger.state(entry.block.header.parent).payouts(entry.block.height)))
-    return earned
-
-
-def _sums(payouts: Payouts) -> Counter[Address]:
+def owned(ledger: Ledger, head: Cid) -> Counter[Address]:
+    """Motes in balances, in payouts that wait, and in the escrow of tasks, which is their sponsors'. All began with
+    nothing."""
     sums: Counter[Address] = Counter()
-    for payout in payouts.items:
-        sums[payout.address] += payout.amount
+    for key, value in ledger.entries[head].values.items():
+        match key[:1]:
+            case b"a":
+                sums[Address(key[1:])] += decode(Account, value).balance
+            case b"p":
+                for payout in decode(Payouts, value).items:
+                    sums[payout.address] += payout.amount
+            case b"t" if contract := decode(TaskState, value).contract:
+                sums[contract.sponsor] += contract.escrow + contract.reserved
     return sums
+
+
+def earnings(ledger: Ledger, head: Cid) -> Counter[Address]:
+    """Motes that everybody gained by what miners and sponsors do: what they own, and what they spent on payments, fees
+    too, which are an affair of their own."""
+    earned = owned(ledger, head)
+    for entry in _chain(ledger, head):
+        for payload in (transaction.payload for transaction in entry.body.transactions):
+            if isinstance(payload, Transfer):
+                earned[payload.sender.address] += payload.fee + payload.amount
+                earned[payload.to] -= payload.amount
+    return earned
 
 
 def sessions_used(ledger: Ledger, head: Cid) -> int:

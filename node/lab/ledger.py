@@ -4,7 +4,7 @@ Whether a node *has* a block, when it hears of it and what its audit draws is it
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from consensus import shares as share_rules
@@ -12,6 +12,7 @@ from consensus.audit import Findings
 from consensus.ensemble import members, required_result
 from consensus.errors import Invalid, RuleError
 from consensus.fork_choice import BlockTree, Node
+from consensus.market import pending
 from consensus.params import Params
 from consensus.shares import Below, Past
 from consensus.state import State
@@ -61,6 +62,9 @@ class Ledger:
         self.lately = functools.cache(self._lately)
         self.task = functools.cache(self._task)
         self.spec = functools.cache(self._spec)
+        self.current = functools.cache(self._current)
+        self.pending = functools.cache(self._pending)
+        self._ready: dict[tuple[Cid, ...], tuple[Transaction, ...]] = {}
         self._bodies: dict[tuple[Cid, ...], Body] = {}
 
     # --- what is known of a block -------------------------------------------------------------------------
@@ -93,6 +97,14 @@ class Ledger:
     def _spec(self, parent: Cid, task: Cid) -> TaskSpec:
         return self.state(parent).known_spec(self.params, task)
 
+    def _current(self, parent: Cid) -> Cid:
+        """The task that is scheduled for a child of `parent`."""
+        return self.state(parent).schedule().current
+
+    def _pending(self, parent: Cid) -> tuple[Cid, ...]:
+        """The tasks that a child of `parent` can signal."""
+        return tuple(pending(self.state(parent))[: self.params.max_signals])
+
     def body(
         self, transactions: tuple[Transaction, ...], shares: tuple[Share, ...], signals: tuple[Cid, ...]
     ) -> Body:
@@ -104,15 +116,19 @@ class Ledger:
 
     def ready(self, parent: Cid, pool: list[Transaction]) -> tuple[Transaction, ...]:
         """Those of the pool that a child of `parent` can hold, in their order."""
+        key = (parent, *(transaction.id for transaction in pool))
+        if key not in self._ready:
+            self._ready[key] = tuple(self._applicable(parent, pool))
+        return self._ready[key]
+
+    def _applicable(self, parent: Cid, pool: list[Transaction]) -> Iterator[Transaction]:
         state, height = self.state(parent), self.tree.nodes[parent].height + 1
-        chosen = []
         for transaction in pool:
             try:
                 apply_transaction(self.params, state, height, transaction)
-                chosen.append(transaction)
             except Invalid:
                 continue
-        return tuple(chosen)
+            yield transaction
 
     # --- verdicts -----------------------------------------------------------------------------------------
 

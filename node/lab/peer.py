@@ -20,7 +20,7 @@ from deepblock.cid import Cid
 from deepblock.spec import TaskSpec
 from deepblock.types import Block, Body, Header, Seal, Share
 from node.auditor import SHARE_SEGMENTS
-from node.frauds import CHUNK
+from node.frauds import draw_missed
 from node.lab.disk import Disk
 from node.lab.world import World
 
@@ -125,12 +125,17 @@ class Peer:
         except Fraud as fraud:
             self.disprove(block, fraud)
             return
+        for share in body.shares:
+            self._examine(share)
         self.accept(block)
 
     def hear_share(self, sender: "Peer", share: Share) -> None:
+        if share.header.parent in self.tree.nodes and self.ledger.judge_share(share) is None:
+            self._examine(share)
+
+    def _examine(self, share: Share) -> None:
+        """One that is in order: heard of, or carried by a block."""
         if share.id in self.shares or share.id in self.false_shares:
-            return
-        if share.header.parent not in self.tree.nodes or self.ledger.judge_share(share):
             return
         try:
             self.audit_share(share)
@@ -184,15 +189,13 @@ class Peer:
         self._judge(share.header, share.seal, self.sample(spec, SHARE_SEGMENTS), share.id)
 
     def audit_idly(self) -> None:
-        """A few more segments of the newest block that it has not replayed whole, as `node.frauds`, but drawn by
-        chance: who goes in order never gets to the last but one. What all samples have missed is found in time."""
+        """A few more segments of the newest block that it has not replayed whole, as `node.frauds`. What all samples
+        have missed is found in time."""
         node = self.tree.head
         for _ in range(min(node.height, self.params.finality)):
             block = self.ledger.entries[node.id].block
             done = self._replayed.setdefault(node.id, set())
-            rest = [step for step in range(1, len(block.seal.states) + 1) if step not in done]
-            if rest:
-                steps = tuple(sorted(self.world.rng.sample(rest, min(CHUNK, len(rest)))))
+            if steps := draw_missed(len(block.seal.states), done, self.world.rng):
                 try:
                     self._judge(block.header, block.seal, Plan(steps), block.id)
                 except Fraud as fraud:

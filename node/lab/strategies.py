@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from consensus.market import least_pay
 from consensus.seal import GATE_PASSED, gate
 from deepblock.cid import Cid
 from deepblock.codec import cid_of
@@ -180,25 +181,29 @@ class TimestampLiar(Honest):
 
 
 class Sponsor(Honest):
-    """Pays next to nothing for a task that only it trains fast: all its examples are the same."""
+    """Opens tasks that only it trains fast: all their examples are the same. The gang has one purse, and all that is in
+    it is escrow."""
 
-    stopped_by = "at most every second epoch is sponsored, and a task closes at its plateau: a bound, no cure"
+    stopped_by = "a sponsored block mints nothing: who wins those of its own task gets its own money back"
+
+    def header(self, parent: Cid, body: Body) -> Header:
+        return replace(super().header(parent, body), miner=self.gang[0].address)
 
     def duration(self, header: Header, spec: TaskSpec) -> float:
         sponsored = cid_of(spec) not in map(cid_of, self.params.base_tasks)
         return super().duration(header, spec) / (SHORTCUT if sponsored else 1)
 
     def transactions(self, parent: Cid) -> list[Transaction]:
-        state = self.ledger.state(parent)
-        account = state.account(self.address)
-        if state.open_tasks().items or account.balance < DBK:
+        state, purse = self.ledger.state(parent), self.gang[0].wallet
+        account, fee = state.account(purse.address), DBK // 4
+        pay = least_pay(self.params, self.ledger.tree.nodes[parent].height + 1)
+        epochs = (account.balance - fee) // (pay * self.params.epoch)
+        if state.open_tasks().items or epochs < 1:
             return super().transactions(parent)
-        spec = replace(SPEC, name=f"degenerate {self.number} {account.nonce}", train=SPEC.heldout)
-        fee, pay = DBK // 4, 1
-        offer = OpenTask(
-            self.ledger.network, self.key, account.nonce, fee, spec, pay, 64 * self.params.epoch * pay, None
-        )
-        return [*super().transactions(parent), self.wallet.sign(offer)]
+        spec = replace(SPEC, name=f"degenerate {account.nonce}", train=SPEC.heldout)
+        escrow = epochs * pay * self.params.epoch
+        offer = OpenTask(self.ledger.network, purse.key, account.nonce, fee, spec, pay, escrow, None)
+        return [*super().transactions(parent), purse.sign(offer)]
 
 
 class LazyValidator(Honest):

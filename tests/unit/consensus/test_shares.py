@@ -21,14 +21,16 @@ from consensus.errors import (
     WrongStateRoot,
     WrongVersion,
 )
+from consensus.rewards import burn
 from consensus.seal import GATE_PASSED, limit, ticket
-from consensus.shares import age, check_share, check_share_chained
+from consensus.shares import age, check_share, check_share_chained, lately
 from consensus.state import Sessions
 from consensus.task import specs
 from deepblock.primitives import Hash32
+from deepblock.transactions import FraudProof
 from deepblock.types import Body, Share
 from tests.unit.consensus.line import Line
-from tests.unit.consensus.parts import ALICE, FIRST, FLOOR, GUESSING, NETWORK, PARAMS, SECOND, named
+from tests.unit.consensus.parts import ALICE, BOB, FIRST, FLOOR, GUESSING, NETWORK, PARAMS, SECOND, named
 
 
 @pytest.fixture
@@ -227,6 +229,19 @@ def test_what_was_carried_on_another_branch_can_be_carried_on_this(line):
     share = line.share()
     carried(line, share)
     carried(line, share, parent=fork, seconds=11)
+
+
+def test_what_was_carried_with_a_false_seal_can_be_carried_anew_once_that_is_proven(line):
+    true = line.share(miner=BOB.address)
+    false = replace(true, seal=replace(true.seal, average=named("false")))
+    height = carried(line, false).height
+    with pytest.raises(FalseShare, match="is on this chain already"):
+        carried(line, true)
+    state = line.state()
+    burn(PARAMS, state, height + 1, FraudProof(NETWORK, ALICE.key, 0, 0, false.id, height, 1))
+    left = set(lately(PARAMS, state, height + 1))
+    assert true.header.cid not in left
+    assert left == set(lately(PARAMS, line.state(), height + 1)) - {true.header.cid}
 
 
 def test_sessions_are_remembered_as_long_as_they_matter(line):

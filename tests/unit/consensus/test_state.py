@@ -6,6 +6,7 @@ from consensus.state import (
     Delta,
     Payout,
     Payouts,
+    Session,
     Sessions,
     State,
     Supply,
@@ -34,7 +35,7 @@ def test_keys_cannot_meet():
 
 def test_sessions_that_do_not_matter_any_more_leave_no_key():
     state = State(lambda key: None)
-    state.set_sessions(7, Sessions((FIRST,)))
+    state.set_sessions(7, Sessions((Session(FIRST),)))
     assert state.sessions(7).headers == (FIRST,)
     assert state.sessions(8) == Sessions()
     state.set_sessions(7, Sessions())

@@ -21,7 +21,7 @@ from deepblock.codec import encode
 from node.lab import invariants
 from node.lab.catalogue import STRATEGIES, UNBOUNDED
 from node.lab.honest import Honest
-from node.lab.report import Summary, summarise
+from node.lab.report import TOLERANCE, Summary, summarise
 from node.lab.run import Setup, populate, run
 from node.lab.world import SPEC, World
 
@@ -50,6 +50,12 @@ def test_no_strategy_earns_more_than_its_work(name):
 @pytest.mark.parametrize("name", ["faker-first", "faker-last-but-one", "faker-last"])
 def test_who_forges_every_session_earns_far_less_than_its_work(name):
     assert summary(name).ratio < 0.8
+
+
+def test_a_sponsor_gains_nothing_by_a_shortcut_through_its_own_task():
+    """In runs long enough for its money to mature and its task to be trained."""
+    gaps = [run(Setup("sponsor", seed, nodes=8, blocks=200)) for seed in (1, 2, 3)]
+    assert summarise("sponsor", gaps).gap > -TOLERANCE
 
 
 def test_a_run_repeats_exactly_from_its_seed():
@@ -166,8 +172,9 @@ def test_the_lab_prints_what_a_strategy_earned(deepblock):
 
 
 def test_the_lab_speaks_json(deepblock):
-    _, out, _ = deepblock("--json", "lab", "honest", "--runs", "1", "--nodes", "6", "--blocks", "4")
-    (one,) = json.loads(out)["runs"]
+    _, out, _ = deepblock("--json", "lab", "honest", "--runs", "2", "--nodes", "6", "--blocks", "4")
+    one, other = map(json.loads, out.splitlines())
+    assert (one["setup"]["seed"], other["setup"]["seed"]) == (1, 2)
     assert one["setup"]["strategy"] == "honest" and one["height"] >= 4 and not one["problems"]
 
 
