@@ -166,7 +166,7 @@ def deepblock(monkeypatch, capsys):
 
 
 def test_the_lab_prints_what_a_strategy_earned(deepblock):
-    status, out, _ = deepblock("lab", "thief", "--runs", "2", "--nodes", "6", "--blocks", "8")
+    status, out, _ = deepblock("lab", "thief", "--runs", "2", "--nodes", "8", "--blocks", "24")
     assert status == 0
     assert out.splitlines()[1].split()[:2] == ["thief", "2"] and "earned" in out
 
