@@ -16,7 +16,7 @@ def members(block: Block, body: Body) -> tuple[Block | Share, ...]:
     """Rule E1. Whose averages make the ensemble, with equal weights: of the block and the n − 1 carried shares of its
     task the ⌈n/2⌉ whose averages have the least held-out loss, but two of two; of equals the block first, then the
     body's order."""
-    sessions = (block, *body.shares_of(block.header.task))
+    sessions: tuple[Block | Share, ...] = (block, *body.shares_of(block.header.task))
     better = sorted(sessions, key=lambda session: session.seal.score.loss)
     return tuple(better[: max(2, (len(sessions) + 1) // 2)])
 

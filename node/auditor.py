@@ -123,7 +123,7 @@ class Auditor:
         with _as_rule_errors(block.seal):
             for member in ensemble:
                 await self._obtain_average(spec, member, source)
-            averages = [member.seal.average for member in ensemble]
+            averages = tuple(member.seal.average for member in ensemble)
             derived = await self._jobs.combine(spec, averages, task.model)
         audit.judge_result(block, task, derived)
 

@@ -256,7 +256,7 @@ class Miner:
         ensemble = members(own, record.body)
         derived: tuple[Result, ...] = ()
         if len(ensemble) > 1:
-            averages = [member.seal.average for member in ensemble]
+            averages = tuple(member.seal.average for member in ensemble)
             derived = await self._jobs.combine(self._chain.specs[header.task], averages, task.model)
         block = replace(own, result=required_result(seal, task, derived))
         try:

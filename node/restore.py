@@ -54,7 +54,7 @@ class Restorer:
             await self._jobs.audit(spec, header.seed, start, seal, segments)
             log.info("session_replayed", height=header.height)
         if block.result.model != block.seal.average:
-            averages = [member.seal.average for member in members(block, self._body(block))]
+            averages = tuple(member.seal.average for member in members(block, self._body(block)))
             await self._jobs.combine(spec, averages, before)
 
     def _maker(self, task: Cid, model: Cid) -> tuple[Block, Cid | None]:
