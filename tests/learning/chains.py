@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 
-from consensus.ensemble import required_result
+from consensus.ensemble import members, required_result
 from consensus.task import TaskState
 from deepblock.blockstore import Files
 from deepblock.cid import Cid
@@ -13,10 +13,11 @@ from deepblock.training.ensemble import derive
 from deepblock.training.score import score
 from deepblock.training.session import run_session
 from deepblock.training.state import Work
-from deepblock.types import Result, Seal
+from deepblock.types import Block, Body, Result, Seal, Share
 from tests.learning.curve import Point
 from tests.learning.tasks import Task
 from tests.session_vectors import Memory
+from tests.unit.consensus.parts import ancestry, header_on
 
 
 class Passing(Memory):
@@ -64,8 +65,7 @@ def grow(task: Task, files: Files, miners: Miners, seed: int, sessions: int, hei
     spec, state = task.spec, TaskState()
     for height in range(1, heights + 1):
         seals = [miners.seal(_seed(seed, height, index), state.model) for index in range(sessions)]
-        members = [seal.average for seal in seals]
-        models = derive(spec, files, members, state.model) if sessions > 1 else ()
+        models = derive(spec, files, _members(seals), state.model) if sessions > 1 else ()
         derived = [Result(model, score(spec, files, model)) for model in models]
         chosen = required_result(seals[0], state, derived)
         state = replace(state, model=chosen.model, score=chosen.score, blocks=height)
@@ -78,6 +78,14 @@ def grow(task: Task, files: Files, miners: Miners, seed: int, sessions: int, hei
             derived=[result.score.loss for result in derived],
             averages=[seal.score.loss for seal in seals],
         )
+
+
+def _members(seals: list[Seal]) -> list[Cid]:
+    """Of a height's sessions, the averages of those that rule E1 takes. Their headers do not matter to it."""
+    header = header_on(ancestry())
+    block = Block(header, seals[0], Result(seals[0].average, seals[0].score))
+    body = Body((), tuple(Share(header, seal) for seal in seals[1:]))
+    return [session.seal.average for session in members(block, body)]
 
 
 def _seed(*words: int) -> bytes:
