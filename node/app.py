@@ -29,6 +29,7 @@ from node.p2p.door import Door
 from node.p2p.events import DoorError, ListenError
 from node.peers import Peers
 from node.pipeline import Pipeline
+from node.proofs import Proofs
 from node.retention import Retention
 from node.rpc.server import Server
 from node.rpc.services import Services
@@ -55,7 +56,8 @@ class App:
         folder = config.data_dir
         self.config = config
         params = load_params(config.network)
-        self.address = config.address or Wallet.load_or_new(folder / WALLET).address
+        wallet = Wallet.load_or_new(folder / WALLET)
+        self.address = config.address or wallet.address
         self.database = Database(folder / "chain")
         try:
             self.chain = Chain(self.database, params)
@@ -84,14 +86,15 @@ class App:
             self.chain, self.mempool, self.fetcher, self.auditor, self._publish, time.time
         )
         self.shares = Shares(self.chain, self.auditor, self.blobs, self._publish, time.time)
-        self.frauds = Frauds(self.chain, self.auditor, self.pipeline)
+        self.proofs = Proofs(self.chain, self.auditor, self.mempool, self.pipeline, wallet)
+        self.frauds = Frauds(self.chain, self.auditor, self.pipeline, self.proofs)
         self.sync = Sync(
             self.chain, self.pipeline, self.fetcher, self.door, self.peers, self.service,
             alone=not config.bootstrap,
         )  # fmt: skip
         self.miner = Miner(
-            self.chain, self.mempool, self.pipeline, self.shares, self.jobs, self.blobs, self.fetcher,
-            self.data, self.address, time.time,
+            self.chain, self.mempool, self.pipeline, self.shares, self.proofs, self.jobs, self.blobs,
+            self.fetcher, self.data, self.address, time.time,
         )  # fmt: skip
         self.ears = Ears(self.door, self.pipeline, self.shares, self.frauds, self.peers, self.sync)
         self.services = Services(

@@ -79,10 +79,20 @@ class Auditor:
         self._draw = draw
         self._policy = policy
         self._replayed: OrderedDict[Cid, set[int]] = OrderedDict()
+        self._shares: OrderedDict[Cid, None] = OrderedDict()
 
     def replayed(self, header: Cid) -> set[int]:
         """The segments of a session, by its header's CID, that this node has replayed and found true."""
         return self._replayed.get(header, set())
+
+    def is_audited(self, share: Share) -> bool:
+        """Whether this node has looked at the share, with this seal, and found nothing false."""
+        return share.id in self._shares
+
+    def note_share(self, share: Share) -> None:
+        self._shares[share.id] = None
+        while len(self._shares) > REMEMBERED:
+            self._shares.popitem(last=False)
 
     def trained(self, block: Block) -> None:
         """This node trained the block's session itself: there is nothing to replay."""
@@ -97,7 +107,7 @@ class Auditor:
         await self._judge(block.header, block.seal, plan, source)
         await self.audit_result(block, body, source)
         for proof in audit.accusations(body):
-            await self._audit_accusation(block, proof, source)
+            await self.audit_accusation(block.header.parent, proof, source)
 
     async def audit_share(self, share: Share, source: str | None) -> None:
         """As much of a share as whoever carries it has to know; by the policy, nothing."""
@@ -105,6 +115,7 @@ class Auditor:
             return
         spec = self._chain.specs[share.header.task]
         await self._judge(share.header, share.seal, self._sample(spec, SHARE_SEGMENTS), source)
+        self.note_share(share)
 
     async def audit_segments(
         self, block: Block, segments: tuple[int, ...], source: str | None = None
@@ -189,9 +200,10 @@ class Auditor:
                 step = f"average of {made.id}"
                 raise Fraud(step, str(average), str(findings.average)) from None
 
-    async def _audit_accusation(self, block: Block, proof: FraudProof, source: str | None) -> None:
-        """First the accused step alone, which settles it where the accusation is true; else all before it."""
-        share = self._carried(block, proof)
+    async def audit_accusation(self, parent: Cid, proof: FraudProof, source: str | None = None) -> None:
+        """One in a child of `parent`; raises Fraud where it is untrue. First the accused step alone, which settles it
+        where the accusation is true; else all before it."""
+        share = self._carried(parent, proof)
         count = len(share.seal.states)
         whole = audit.plan_accusation(count, proof.step)
         findings = await self._findings(share.header, share.seal, Plan(whole.segments[-1:]), source)
@@ -199,9 +211,9 @@ class Auditor:
             findings = await self._findings(share.header, share.seal, whole, source)
         audit.judge_accusation(proof, share.seal, findings)
 
-    def _carried(self, block: Block, proof: FraudProof) -> Share:
-        """The accused share; the rules have seen that a block below carries it."""
-        node = self._chain.node(block.header.parent)
+    def _carried(self, parent: Cid, proof: FraudProof) -> Share:
+        """The accused share; the rules have seen that this block or one below carries it."""
+        node = self._chain.node(parent)
         while node and node.height > proof.height:
             node = self._chain.node(node.parent)
         carrier = self._chain.block(node.id) if node else None

@@ -21,6 +21,7 @@ from node.auditor import AuditFailed, Auditor, DataMissing
 from node.chain import Chain
 from node.messages import Accusation
 from node.pipeline import Pipeline
+from node.proofs import Proofs
 
 log = structlog.get_logger("frauds")
 
@@ -51,8 +52,9 @@ def draw_missed(count: int, replayed: Container[int], rng: Random) -> tuple[int,
 class Frauds:
     """Judges accusations, and looks for frauds itself when there is nothing else to audit."""
 
-    def __init__(self, chain: Chain, auditor: Auditor, pipeline: Pipeline) -> None:
+    def __init__(self, chain: Chain, auditor: Auditor, pipeline: Pipeline, proofs: Proofs) -> None:
         self._chain = chain
+        self._proofs = proofs
         self._auditor = auditor
         self._pipeline = pipeline
         self._unreplayable: set[bytes] = set()
@@ -87,23 +89,29 @@ class Frauds:
     # --- idle audits ---------------------------------------------------------------------------------------
 
     async def run(self, ready: asyncio.Event, mining: bool) -> None:
-        """For ever, while the node is caught up: replays what no sample has hit, the newest block first."""
+        """For ever, while the node is caught up: accusations of shares, shares that nobody heard of, then what no
+        sample has hit, the newest block first."""
         while True:
             await ready.wait()
             began = time.monotonic()
-            if (found := self._next()) is None:
+            if not await self._proofs.look() and not await self._replay_some():
                 await asyncio.sleep(IDLE_PAUSE)
                 continue
-            block, segments = found
-            try:
-                await self._auditor.audit_segments(block, segments)
-            except Fraud as fraud:
-                await self._pipeline.disprove(block, fraud)
-            except (DataMissing, AuditFailed) as error:
-                self._unreplayable.add(block.id)
-                log.info("not_replayed", height=block.height, block=str(block.id), reason=str(error))
             spent = time.monotonic() - began
             await asyncio.sleep(spent * (1 / MINERS_SHARE - 1) if mining else 0.0)
+
+    async def _replay_some(self) -> bool:
+        if (found := self._next()) is None:
+            return False
+        block, segments = found
+        try:
+            await self._auditor.audit_segments(block, segments)
+        except Fraud as fraud:
+            await self._pipeline.disprove(block, fraud)
+        except (DataMissing, AuditFailed) as error:
+            self._unreplayable.add(block.id)
+            log.info("not_replayed", height=block.height, block=str(block.id), reason=str(error))
+        return True
 
     def progress(self) -> tuple[int, int]:
         """Of the last blocks of the chain: how many this node has replayed whole, and how many there are."""

@@ -5,7 +5,7 @@ A transaction enters only if it could be in a block after those of its sender th
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from consensus.errors import Invalid, InvalidTransaction, NotYet, WrongNonce
@@ -109,9 +109,11 @@ class Mempool:
                 continue
             self._keep(transaction)
 
-    def choose(self, state: State, height: int, taken: int = 0) -> tuple[Transaction, ...]:
+    def choose(
+        self, state: State, height: int, taken: int = 0, fit: Callable[[Transaction], bool] = lambda _: True
+    ) -> tuple[Transaction, ...]:
         """For the block at `height`, on `state`: the best fees per byte first, each sender's in order of nonce, within
-        the limits. `taken`: bytes of the body that are something else."""
+        the limits. `taken`: bytes of the body that are something else; `fit`: which may be in it."""
         chosen: list[Transaction] = []
         space = self.params.max_body - BODY_RESERVE - taken
         queues = [
@@ -125,6 +127,8 @@ class Mempool:
             transaction = queues[place].pop()
             if transaction.size > space:
                 break
+            if not fit(transaction):
+                continue
             try:
                 apply_transaction(self.params, state, height, transaction)
             except Invalid:

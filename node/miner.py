@@ -36,6 +36,7 @@ from node.jobs.messages import SessionProgress
 from node.log import said
 from node.mempool import Mempool
 from node.pipeline import MINED, Clock, Pipeline
+from node.proofs import Proofs
 from node.restore import Restorer
 from node.shares import Shares
 from node.storage.schema import SessionRecord
@@ -90,13 +91,14 @@ class Miner:
     """Mines to `address` while it runs."""
 
     def __init__(
-        self, chain: Chain, mempool: Mempool, pipeline: Pipeline, shares: Shares, jobs: Jobs, blobs: Blockstore,
-        fetcher: Fetcher, data: TaskData, address: Address, clock: Clock,
+        self, chain: Chain, mempool: Mempool, pipeline: Pipeline, shares: Shares, proofs: Proofs, jobs: Jobs,
+        blobs: Blockstore, fetcher: Fetcher, data: TaskData, address: Address, clock: Clock,
     ) -> None:  # fmt: skip
         self._chain = chain
         self._mempool = mempool
         self._pipeline = pipeline
         self._shares = shares
+        self._proofs = proofs
         self._jobs = jobs
         self._blobs = blobs
         self._fetcher = fetcher
@@ -159,7 +161,8 @@ class Miner:
         task = self._task(below, now)
         shares = self._shares.choose(task)
         room = sum(len(encode(share)) for share in shares)
-        body = Body(self._mempool.choose(chain.state(), below.height + 1, room), shares, signals)
+        chosen = self._mempool.choose(chain.state(), below.height + 1, room, self._proofs.hold)
+        body = Body(chosen, shares, signals)
         self._nonce += 1
         header = candidate(chain.params, chain.network, below, body.cid, address, self._nonce, now, task)
         return SessionRecord(header, body)

@@ -77,6 +77,7 @@ class Shares:
     async def offer(self, share: Share) -> None:
         """From this node's own miner: into the pool, and to the others. Raises RuleError where it is none."""
         self._check(share)
+        self.auditor.note_share(share)
         self._known[share.id] = Known(share)
         await self.publish(topic_of(self.chain.network, "shares"), encode(share))
 
