@@ -10,7 +10,7 @@ import mpmath.function_docs
 import numpy as np
 
 from deepblock.blockstore import Files
-from deepblock.data import DataError, embedded, import_fashion_mnist, pack_split
+from deepblock.data import DataError, import_fashion_mnist, pack_split
 from deepblock.spec import (
     GELU,
     RATE_ONE,
@@ -24,6 +24,7 @@ from deepblock.spec import (
 )
 from deepblock.types import Hash32
 from node.config import load_params
+from tests.digits import digits_mlp
 
 FASHION_MNIST: Final = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's dataset-fashion-mnist puts it."""
@@ -47,10 +48,8 @@ class Task:
 
 
 def digits(files: Files) -> Task:
-    """Devnet's task as it is: 8 sessions are 89 epochs. The 360 held-out digits are all that there are."""
-    for split in embedded():
-        files.put_file(split)
-    return Task(load_params("devnet").base_tasks[0], 8)
+    """An MLP: 8 sessions are 89 epochs. The 360 held-out digits are all that there are."""
+    return Task(digits_mlp(files), 8)
 
 
 def fashion_mnist(files: Files) -> Task:

@@ -22,7 +22,7 @@ from tests.bench.tasks import TITLES, with_data
 from tests.session_vectors import Memory
 
 SIZES = {
-    ("devnet", 8): (40, 10),
+    ("digits", 8): (40, 10),
     ("wide", 8): (20, 2),
     ("wide", 16): (20, 2),
     ("testnet", 8): (20, 2),

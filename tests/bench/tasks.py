@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from deepblock.blockstore import Files
-from deepblock.data import embedded, pack_split
+from deepblock.data import pack_split
 from deepblock.spec import (
     GELU,
     RATE_ONE,
@@ -24,9 +24,10 @@ from deepblock.spec import (
     TaskSpec,
 )
 from node.config import load_params
+from tests.digits import digits_mlp
 
 TITLES = {
-    "devnet": "digits MLP",
+    "digits": "digits MLP",
     "testnet": "Fashion-MNIST CNN",
     "wide": "784-512-512-10 MLP",
     "residual": "residual CNN with GroupNorm",
@@ -57,15 +58,12 @@ TEXT = (
 
 
 def with_data(network: str, files: Files) -> TaskSpec:
-    """The network's task, whose data are in `files` then: devnet's as it is; testnet's with images of the same
+    """A task whose data are in `files` then: an MLP for the digits; testnet's with images of the same
     number and shape that are made here, so that the benchmark needs no download; "wide" and "residual" are other
     networks on those, and transformers predict each next character of a text."""
     match network:
-        case "devnet":
-            spec = load_params(network).base_tasks[0]
-            for split in embedded():
-                files.put_file(split)
-            return spec
+        case "digits":
+            return digits_mlp(files)
         case "testnet":
             spec = load_params(network).base_tasks[0]
             train, heldout = (
@@ -97,7 +95,7 @@ def _language_task(layers: tuple[Layer, ...], files: Files) -> TaskSpec:
     windows = np.lib.stride_tricks.sliding_window_view(characters, TOKENS + 1)
     split = files.put_file(pack_split(windows[:, :-1], windows[:, 1:]))
     return replace(
-        load_params("devnet").base_tasks[0],
+        digits_mlp(files),
         input_shape=(TOKENS,),
         input_zero=0,
         input_span=1,

@@ -97,6 +97,6 @@ def blocks_kept_coming(client: Client, preset: dict[str, int], bad: set[Cid]) ->
     pauses = [(after, after.timestamp - before.timestamp) for before, after in pairwise(headers)]
     longest = sorted((pause // preset["block_time"] for _, pause in pauses), reverse=True)
     print(f"the longest of {len(pauses)} pauses, in block times: {longest[:12]}")
-    late = {after.task for after, pause in pauses if pause >= 8 * preset["block_time"]}
+    late = {after.task for after, pause in pauses if pause >= preset["fallback_after"] * preset["block_time"]}
     assert late, "the task whose data vanished had its turn"
     assert not bad & late

@@ -44,7 +44,7 @@ def test_the_json_has_the_rows_and_the_machine(capsys, monkeypatch):
 
 
 def test_exact_and_plain_steps_train_alike():
-    pairs, _ = steps.compare("devnet", threads=1, count=2, steps=25)
+    pairs, _ = steps.compare("digits", threads=1, count=2, steps=25)
     assert len(pairs) == 2
 
 
@@ -55,12 +55,12 @@ def test_the_plain_loop_has_every_layer(network):
 
 
 def test_where_time_goes_adds_up():
-    rows = list(breakdown.measure(steps=2, cases=(("devnet", 8),)))
+    rows = list(breakdown.measure(steps=2, cases=(("digits", 8),)))
     assert {row.what.split(": ")[1] for row in rows} == set(breakdown.KINDS) - {"pooling"}
 
 
 def test_an_audit_agrees_with_its_session():
-    row = audits.compare("devnet", 4, 1, shares=1)
+    row = audits.compare("digits", 4, 1, shares=1)
     assert row.how.startswith("block with 1 shares, sessions of 20 segments (4 of them run); by MACs 0.2")
 
 

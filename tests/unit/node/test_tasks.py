@@ -17,7 +17,7 @@ from tests.rpc_parts import DIGITS, PARAMS, Parts
 
 LONG = replace(DIGITS, segments=64)
 """Long enough to be cheap to check."""
-ROOMY = replace(PARAMS, max_task_cost=400)
+ROOMY = replace(PARAMS, max_task_cost=400, halving=1)
 SIZE = 1437 * 65
 """About the bytes of a training split; the held-out one comes with the package."""
 
@@ -45,7 +45,7 @@ class World:
         self.parts = Parts(folder / "node", ROOMY)
         self.peers = Peers(folder / "peers", self.parts.blobs)
         self.data = TaskData(self.parts.chain, self.parts.blobs, self.peers, room)
-        for _ in range(4):
+        for _ in range(36):  # then there is no subsidy any more, and tasks are cheap
             self.parts.grow()
 
     def open(self, name, file=None):
