@@ -15,10 +15,7 @@ from deepblock.transactions import FraudProof
 from deepblock.types import Block, Body
 
 CARRIERS_PART: Final = 16
-"""One part in so many of a share's slot is its carrier's."""
-
-PROVERS_PART: Final = 4
-"""One part in so many of what a fraud proof burns is the prover's."""
+"""One part in so many of a share's slot is its carrier's; and its prover's, where it was false."""
 
 
 def subsidy(params: Params, height: int) -> int:
@@ -82,15 +79,15 @@ def promise(params: Params, state: State, height: int, payouts: Iterable[Payout]
 
 def burn(params: Params, state: State, height: int, proof: FraudProof) -> None:
     """Rule F1. A proof, in the block at `height`, that a carried share is false takes the payouts that name the share,
-    while they wait, and sets its session free (C7). The prover gets a quarter of their sum, which waits in its turn;
-    the rest was never issued."""
+    while they wait, and sets its session free (C7). The prover gets what the carrier would have had, which waits in
+    its turn; the rest was never issued."""
     due = proof.height + params.maturity
     waiting = state.payouts(due).items if proof.height < height < due else ()
     burned = sum(payout.amount for payout in waiting if payout.share == proof.share)
     if not burned:
         raise NothingToBurn(proof.share, proof.height)
     forget(state, proof.height, proof.share)
-    prize = burned // PROVERS_PART
+    prize = burned // CARRIERS_PART
     state.set_payouts(due, Payouts(tuple(payout for payout in waiting if payout.share != proof.share)))
     state.set_supply(Supply(state.supply().issued - burned + prize))
     promise(params, state, height, [Payout(proof.sender.address, prize)])

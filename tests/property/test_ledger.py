@@ -81,8 +81,8 @@ class Book:
         if not burned:
             return False
         waiting[:] = [item for item in waiting if item[2] != share]
-        self.due.setdefault(height + self.params.maturity, []).append((prover, burned // 4, None))
-        self.issued -= burned - burned // 4
+        self.due.setdefault(height + self.params.maturity, []).append((prover, burned // 16, None))
+        self.issued -= burned - burned // 16
         return True
 
 

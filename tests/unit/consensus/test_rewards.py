@@ -252,14 +252,14 @@ def proof_of(share: Share, height: int, by=CAROL) -> FraudProof:
     return FraudProof(NETWORK, by.key, 0, 0, share.id, height, 1)
 
 
-def test_a_proof_takes_the_slot_and_the_bonus_and_gives_a_quarter_to_the_prover():
+def test_a_proof_takes_the_slot_and_the_bonus_and_gives_the_carriers_part_to_the_prover():
     false, true = share_at(7), share_at(6)
     state = rewarded(7, [false, true])
     before, slots = paid(state, 7), 50 * DBK // 6
     burn(PARAMS, state, 9, proof_of(false, 7))
     assert paid(state, 7) == {key: amount for key, amount in before.items() if key[1] != false.id}
-    assert state.payouts(12).items == (Payout(CAROL.address, slots // 4),)
-    assert state.supply().issued == sum(before.values()) - slots + slots // 4
+    assert state.payouts(12).items == (Payout(CAROL.address, slots // 16),)
+    assert state.supply().issued == sum(before.values()) - slots + slots // 16
 
 
 def test_what_a_sponsor_paid_for_it_burns_too():
@@ -267,9 +267,9 @@ def test_what_a_sponsor_paid_for_it_burns_too():
     state = rewarded(7, [share], state=sponsored(), task=PAID)
     state.set_supply(Supply(10_000))
     burn(PARAMS, state, 8, proof_of(share, 7))
-    assert state.payouts(11).items == (Payout(CAROL.address, 960 // 6 // 4),)
+    assert state.payouts(11).items == (Payout(CAROL.address, 960 // 6 // 16),)
     assert {item.share for item in state.payouts(10).items} == {None}
-    assert state.supply().issued == 10_000 - 960 // 6 + 960 // 6 // 4
+    assert state.supply().issued == 10_000 - 960 // 6 + 960 // 6 // 16
     assert money(state) == (5_000, 4 * 960 - 480 - 960 // 6)
 
 
