@@ -24,7 +24,7 @@ from node.pipeline import Pipeline
 log = structlog.get_logger("proofs")
 
 REMEMBERED = 4096
-"""Shares and transactions that were looked at."""
+"""Blocks, shares and accusations that were looked at."""
 
 
 class Proofs:
@@ -38,31 +38,32 @@ class Proofs:
         self._mempool = mempool
         self._pipeline = pipeline
         self._wallet = wallet
-        self._found: dict[Cid, bool] = {}
+        self._looked_at: dict[Cid, bool] = {}
+        """By id, and whether an accusation that is one of them is true."""
 
     def hold(self, transaction: Transaction) -> bool:
         """Whether a body may have this transaction: an accusation only where it is known to be true."""
-        return not isinstance(transaction.payload, FraudProof) or self._found.get(transaction.id, False)
+        return not isinstance(transaction.payload, FraudProof) or self._looked_at.get(transaction.id, False)
 
     async def look(self) -> bool:
         """Audits one thing: an accusation that waits, else a carried share. False: there was nothing to do."""
         for transaction in self._mempool.pending():
             payload = transaction.payload
-            if isinstance(payload, FraudProof) and transaction.id not in self._found:
+            if isinstance(payload, FraudProof) and transaction.id not in self._looked_at:
                 self._note(transaction.id, await self._is_true(payload))
                 return True
         for height, share in self._unheard():
-            self._note(share.id, True)
+            self._note(share.id)
             await self._replay(share, height)
             return True
         return False
 
     # --- inside --------------------------------------------------------------------------------------------
 
-    def _note(self, id_: Cid, verdict: bool) -> None:
-        self._found[id_] = verdict
-        while len(self._found) > REMEMBERED:
-            del self._found[next(iter(self._found))]
+    def _note(self, id_: Cid, true: bool = False) -> None:
+        self._looked_at[id_] = true
+        while len(self._looked_at) > REMEMBERED:
+            del self._looked_at[next(iter(self._looked_at))]
 
     async def _is_true(self, proof: FraudProof) -> bool:
         try:
@@ -78,11 +79,16 @@ class Proofs:
         head = self._chain.head.height
         for height in range(head, max(0, head - self._chain.params.maturity), -1):
             id_ = self._chain.id_at(height)
-            block = self._chain.block(id_) if id_ else None
+            if id_ is None or id_ in self._looked_at:  # so that an idle node reads each body once
+                continue
+            block = self._chain.block(id_)
             body = self._chain.body(block) if block else None
-            for share in body.shares if body else ():
-                if share.id not in self._found and not self._auditor.is_audited(share):
+            if body is None:
+                continue
+            for share in body.shares:
+                if share.id not in self._looked_at and not self._auditor.is_audited(share):
                     yield height, share
+            self._note(id_)
 
     async def _replay(self, share: Share, height: int) -> None:
         try:
