@@ -62,10 +62,11 @@ def run(vector: dict[str, Any], files: Files, device: str) -> dict[str, Any]:
     """The vector as this device computes it: the same dictionary, if all is well."""
     spec = SPEC.validate_python(vector["spec"])
     work = Work(spec, bytes.fromhex(vector["seed"]), None)
-    return {**vector, **_outcome(_session(work, files, device))}
+    return {**vector, **_outcome(whole_session(work, files, device))}
 
 
-def _session(work: Work, files: Files, device: str) -> SessionResult:
+def whole_session(work: Work, files: Files, device: str = "cpu") -> SessionResult:
+    """All of it, without a word."""
     return run_session(
         work,
         files,

@@ -9,10 +9,10 @@ from deepblock.blockstore import Blockstore
 from deepblock.data import embedded
 from deepblock.primitives import Hash32
 from deepblock.spec import RATE_ONE, Flatten, Linear, ReLU, TaskSpec
-from deepblock.training.session import run_session
 from deepblock.training.state import Work
 from deepblock.types import Seal
 from deepblock.unixfs import file_cid
+from tests.session_vectors import whole_session
 
 SEED = bytes(range(32))
 
@@ -55,11 +55,5 @@ def new_blobs(folder: Path) -> Blockstore:
 def true_seal(spec: TaskSpec, blobs: Blockstore) -> Seal:
     """By a session in this process; leaves its files in `blobs`."""
     torch.set_num_threads(1)  # two only get into each other's way on matrices this small
-    result = run_session(
-        Work(spec, SEED, None),
-        blobs,
-        on_segment=lambda index, state: None,
-        on_step=lambda done, total: None,
-        should_stop=lambda: False,
-    )
+    result = whole_session(Work(spec, SEED, None), blobs)
     return Seal(result.states, result.average, result.score)

@@ -11,12 +11,11 @@ from deepblock.cid import Cid
 from deepblock.spec import TaskSpec
 from deepblock.training.ensemble import derive
 from deepblock.training.score import score
-from deepblock.training.session import run_session
 from deepblock.training.state import Work
 from deepblock.types import Block, Body, Result, Seal, Share
 from tests.learning.curve import Point
 from tests.learning.tasks import Task
-from tests.session_vectors import Memory
+from tests.session_vectors import Memory, whole_session
 from tests.unit.consensus.parts import ancestry, header_on
 
 
@@ -48,13 +47,7 @@ class Miners:
 
     def _run(self, work: Work) -> Seal:
         passing = Passing(self._files)
-        done = run_session(
-            work,
-            passing,
-            on_segment=lambda index, state: None,
-            on_step=lambda done, total: None,
-            should_stop=lambda: False,
-        )
+        done = whole_session(work, passing)
         self._files.put_file(passing.get_file(done.average, 1 << 30))
         return Seal(done.states, done.average, done.score)
 

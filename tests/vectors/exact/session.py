@@ -19,9 +19,10 @@ from deepblock.spec import TaskSpec, label_shape
 from deepblock.tensors import split_manifest, unpack
 from deepblock.training.audit import replay
 from deepblock.training.score import score
-from deepblock.training.session import SessionResult, run_session
+from deepblock.training.session import SessionResult
 from deepblock.training.state import Work
 from deepblock.unixfs import file_cid
+from tests.session_vectors import whole_session
 
 FOLDER = Path(__file__).parent
 NAMES = ("mlp", "cnn", "residual", "transformer", "transfer", "wide-residual", "wide-transformer")
@@ -74,14 +75,7 @@ def run(name: str, device: str = "cpu") -> dict[str, Any]:
     sessions, again = [], []
     for seed in (work.seed, work.seed[::-1]):
         this = Work(work.spec, seed, Cid.parse(sessions[-1]["average"]) if sessions else None)
-        result = run_session(
-            this,
-            files,
-            on_segment=lambda index, state: None,
-            on_step=lambda done, total: None,
-            should_stop=lambda: False,
-            device=device,
-        )
+        result = whole_session(this, files, device)
         sessions.append(
             {
                 "states": [str(state) for state in result.states],
