@@ -9,20 +9,57 @@ import time
 
 import torch
 
+from deepblock.blockstore import Files
+from deepblock.training.graph import Action, Recorder
+from deepblock.training.state import Work
+from deepblock.training.step import Trainer
 from tests import session_vectors
 from tests.gpu_speed import speed
 from tests.vectors.exact import session
 
 
+class Eager:
+    """Records nothing, so that every step is done operation by operation."""
+
+    def record(self, function: Action) -> Action:
+        raise RuntimeError("not wanted here")
+
+
+class Trainers:
+    """Makes trainers, and knows how they did their steps."""
+
+    def __init__(self, recorder: Recorder | None) -> None:
+        """`recorder`: as that of `Trainer`."""
+        self._recorder = recorder
+        self._made: list[Trainer] = []
+
+    def __call__(self, work: Work, files: Files, device: torch.device) -> Trainer:
+        self._made.append(Trainer(work, files, device, self._recorder))
+        return self._made[-1]
+
+    def how(self) -> str:
+        """In words, of all their steps."""
+        recorded = [trainer.recorded for trainer in self._made if trainer.recorded is not None]
+        refused = next((steps.refused for steps in recorded if steps.refused is not None), None)
+        replayed = sum(steps.replayed for steps in recorded)
+        return f"{replayed} steps replayed" if refused is None else f"eager: {refused}"
+
+
+RECORDERS = (Eager(), None)
+"""Each session is run with each."""
+
+
 def check(device: str) -> bool:
-    """Runs every session of sessions.json on `device` and prints a line for each. Whether all are equal."""
+    """Runs every session of sessions.json on `device`, eagerly and recorded, and prints a line for each. Whether all
+    are equal."""
     files = session_vectors.with_data()
     all_equal = True
     for vector in json.loads(session_vectors.FILE.read_text()):
-        began = time.perf_counter()
-        found = session_vectors.run(vector, files, device)
-        wrong = [key for key in found if found[key] != vector[key]]
-        all_equal &= _say(vector["spec"]["name"], ", ".join(wrong), began)
+        for recorder in RECORDERS:
+            began, trainers = time.perf_counter(), Trainers(recorder)
+            found = session_vectors.run(vector, files, device, trainers)
+            wrong = [key for key in found if found[key] != vector[key]]
+            all_equal &= _say(f"{vector['spec']['name']} ({trainers.how()})", ", ".join(wrong), began)
     return all_equal
 
 
@@ -30,10 +67,12 @@ def check_matrix(device: str) -> bool:
     """Those of `make exact-matrix`, with the last state's CID of each."""
     all_equal = True
     for name in session.NAMES:
-        began = time.perf_counter()
-        found = session.run(name, device)
-        last = found["sessions"][-1]["states"][-1]
-        all_equal &= _say(f"{name}, {last}", session.first_difference(found, session.wanted(name)), began)
+        for recorder in RECORDERS:
+            began, trainers = time.perf_counter(), Trainers(recorder)
+            found = session.run(name, device, trainers)
+            last = found["sessions"][-1]["states"][-1]
+            wrong = session.first_difference(found, session.wanted(name))
+            all_equal &= _say(f"{name} ({trainers.how()}), {last}", wrong, began)
     return all_equal
 
 
@@ -62,10 +101,13 @@ def main() -> int:
         else "This GPU must not mine: its bits differ."
     )
     for device in devices:
-        row = speed(device)
-        print(
-            f"{device}, {row.what}: {row.measured:.1f} ms; {row.baseline:.1f} ms where {row.how}; ratio {row.ratio:.2f}"
-        )
+        for recorder in RECORDERS:
+            trainers = Trainers(recorder)
+            row = speed(device, trainers)
+            print(
+                f"{device}, {row.what} ({trainers.how()}): {row.measured:.1f} ms; {row.baseline:.1f} ms where "
+                f"{row.how}; ratio {row.ratio:.2f}"
+            )
     return 0 if all(results) else 1
 
 

@@ -14,7 +14,7 @@ from tests.bench.plain import PlainLoop
 from tests.bench.steps import SEED
 from tests.bench.table import Row, alternating, paired
 from tests.bench.tasks import with_data
-from tests.session_vectors import Memory
+from tests.session_vectors import MakeTrainer, Memory
 
 
 def _block(channels: int, stride: int) -> tuple[Layer, ...]:
@@ -34,13 +34,19 @@ RESNET = _resnet()
 
 
 def speed(
-    device: str, layers: Sequence[Layer] = RESNET, batch: int = 256, steps: int = 5, count: int = 9
+    device: str,
+    make_trainer: MakeTrainer = Trainer,
+    layers: Sequence[Layer] = RESNET,
+    batch: int = 256,
+    steps: int = 5,
+    count: int = 9,
 ) -> Row:
-    """Milliseconds per step on images of [1, 28, 28], at 8 bits; `count` pairs of `steps` each."""
+    """Milliseconds per step on images of [1, 28, 28], at 8 bits; `count` pairs of `steps` each. The step that is
+    recorded is in the turn that does not count."""
     at, files = torch.device(device), Memory()
     spec = replace(with_data("testnet", files), layers=tuple(layers), batch=batch, bits=8)
     work = Work(spec, SEED, None)
-    trainer, state = Trainer(work, files, at), derive_state(work, files, at)
+    trainer, state = make_trainer(work, files, at), derive_state(work, files, at)
     plain = PlainLoop(spec, state.weights, load_examples(spec, files, spec.train, spec.n_train, at))
     drawn = [streams.batch(SEED, step, batch, spec.n_train) for step in range((count + 1) * steps)]
     batches = [torch.from_numpy(indices).to(at) for indices in drawn]

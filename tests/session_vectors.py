@@ -5,10 +5,12 @@ python -m tests.session_vectors      writes tests/vectors/sessions.json anew (a 
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import TypeAdapter
 
 from deepblock.blockstore import Files
@@ -19,11 +21,15 @@ from deepblock.primitives import Hash32
 from deepblock.spec import RATE_ONE, Conv2d, Flatten, Layer, Linear, MaxPool, ReLU, TaskSpec
 from deepblock.training.session import SessionResult, run_session
 from deepblock.training.state import Work
+from deepblock.training.step import Trainer
 from deepblock.unixfs import file_cid
 
 FILE = Path(__file__).parent / "vectors" / "sessions.json"
 SPEC = TypeAdapter(TaskSpec)
 SEED = hashlib.sha256(b"session vector").digest()
+
+
+MakeTrainer = Callable[[Work, Files, torch.device], Trainer]
 
 
 class Memory(Files):
@@ -58,14 +64,18 @@ def with_data() -> Memory:
     return files
 
 
-def run(vector: dict[str, Any], files: Files, device: str) -> dict[str, Any]:
+def run(
+    vector: dict[str, Any], files: Files, device: str, make_trainer: MakeTrainer = Trainer
+) -> dict[str, Any]:
     """The vector as this device computes it: the same dictionary, if all is well."""
     spec = SPEC.validate_python(vector["spec"])
     work = Work(spec, bytes.fromhex(vector["seed"]), None)
-    return {**vector, **_outcome(whole_session(work, files, device))}
+    return {**vector, **_outcome(whole_session(work, files, device, make_trainer))}
 
 
-def whole_session(work: Work, files: Files, device: str = "cpu") -> SessionResult:
+def whole_session(
+    work: Work, files: Files, device: str = "cpu", make_trainer: MakeTrainer = Trainer
+) -> SessionResult:
     """All of it, without a word."""
     return run_session(
         work,
@@ -74,6 +84,7 @@ def whole_session(work: Work, files: Files, device: str = "cpu") -> SessionResul
         on_step=lambda done, total: None,
         should_stop=lambda: False,
         device=device,
+        trainer=make_trainer(work, files, torch.device(device)),
     )
 
 

@@ -113,15 +113,18 @@ def settle_(x: Tensor) -> Tensor:
     return x
 
 
-def sgd_(weights: Tensor, momentum: Tensor, gradient: Tensor, lr: float, mu: float, decay: float) -> None:
+def sgd_(
+    weights: Tensor, momentum: Tensor, gradient: Tensor, lr: float | Tensor, mu: float, decay: float
+) -> None:
     """One step, in place: u = f32(f32(decay·w) + g), v = f32(f32(μ·v) + u), w = f32(w − f32(lr·v)); w and v settle.
 
-    `lr`, `mu` and `decay` are numbers that float32 holds. Finite weights and momentum stay finite even where the
+    `lr`, `mu` and `decay` are numbers that float32 holds; `lr` may be a float32 tensor () on the device of the others,
+    which a recorded step reads anew each time. Finite weights and momentum stay finite even where the
     gradient has overflowed to Inf: v is clamped as w is.
     """
     vectors = [flat(vector) for vector in (weights, momentum, gradient)]
     if all(vector is not None for vector in vectors):
-        updates.sgd(members(len(weights)), *vectors, lr, mu, decay)
+        updates.sgd(members(len(weights)), *vectors, float(lr), mu, decay)
         return
     # Without decay u is g, or +0 for −0; and what comes of a zero in v settles as +0.
     update = (weights * decay).add_(gradient) if decay else gradient

@@ -34,17 +34,27 @@ class Features:
         self._frozen = frozen
         self._kept = _kept_for(spec, split, self._examples) if spec.start and spec.frozen else None
 
-    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (float32) and labels (int64) of the examples with these indices (int64)."""
+    def keep(self, indices: Tensor) -> None:
+        """Computes the features of these examples (int64, on the host), if features are kept and theirs are not there.
+
+        Which are there the host knows: so a GPU is asked for nothing, and `take` can be recorded.
+        """
         if self._kept is None:
-            inputs, labels = self._examples.take(indices)
-            return self._frozen.features(inputs), labels
+            return
         values, known = self._kept
         new = indices[~known[indices]].unique()
         if len(new):
-            values[new] = self._frozen.features(self._examples.take(new)[0])
+            there = new.to(values.device)
+            values[there] = self._frozen.features(self._examples.take(there)[0])
             known[new] = True
-        return values[indices], self._examples.labels.index_select(0, indices).long()
+
+    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (float32) and labels (int64) of the examples with these indices (int64, on the device), after
+        `keep`."""
+        if self._kept is None:
+            inputs, labels = self._examples.take(indices)
+            return self._frozen.features(inputs), labels
+        return self._kept[0][indices], self._examples.labels.index_select(0, indices).long()
 
 
 def _kept_for(spec: TaskSpec, split: Cid, examples: Examples) -> tuple[Tensor, Tensor] | None:
@@ -66,5 +76,5 @@ def _shelf(
     shape: Shape,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Room for features, and which are there: everything that they follow from is among the arguments."""
-    return torch.empty(shape, device=device), torch.zeros(shape[0], dtype=torch.bool, device=device)
+    """Room for features, and (on the host) which are there: all that they follow from is among the arguments."""
+    return torch.empty(shape, device=device), torch.zeros(shape[0], dtype=torch.bool)

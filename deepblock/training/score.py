@@ -37,8 +37,9 @@ def score(
     examples = Features(spec, files, spec.heldout, spec.n_heldout, Frozen(spec, parameters, at), at)
     loss, correct = 0, 0
     with torch.inference_mode():
-        for indices in torch.arange(spec.n_heldout, device=at).split(batch or _fitting(spec)):
-            features, labels = examples.take(indices)
+        for indices in torch.arange(spec.n_heldout).split(batch or _fitting(spec)):
+            examples.keep(indices)
+            features, labels = examples.take(indices.to(at))
             logits, _ = network.forward(features, per_example=True)
             losses, right = cross_entropy(logits, labels)
             loss += int(losses.mul(MICRO).round_().long().sum())

@@ -32,12 +32,14 @@ def run_session(
     on_step: OnStep,
     should_stop: ShouldStop,
     device: str = "cpu",
+    trainer: Trainer | None = None,
 ) -> SessionResult:
     """Runs the session of `work`; its states and average are in `files` then.
 
     `finished`: the states, from the first on, that an interrupted run of the same session has left in `files`; it
-    goes on after them, and `on_step` counts their steps too. Raises Cancelled where `should_stop()`; Malformed where
-    the data or the model are not those of the task; and what `files` raises where they are missing.
+    goes on after them, and `on_step` counts their steps too. `trainer`: one of this session, on `device`. Raises
+    Cancelled where `should_stop()`; Malformed where the data or the model are not those of the task; and what `files`
+    raises where they are missing.
     """
     spec = work.spec
     before = len(finished)
@@ -46,7 +48,7 @@ def run_session(
     def count(done: int, total: int) -> None:
         on_step(before * spec.steps + done, spec.segments * spec.steps)
 
-    trainer = Trainer(work, files, torch.device(device))
+    trainer = trainer or Trainer(work, files, torch.device(device))
     rest = run_segments(trainer, files, before, state, spec.segments, on_segment, count, should_stop)
     states = (*finished, *rest)
     average = derive_average(spec, files, states[-1])

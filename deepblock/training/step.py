@@ -14,6 +14,7 @@ from deepblock.exact.elementwise import sgd_
 from deepblock.exact.loss import cross_entropy_gradient
 from deepblock.spec import RATE_ONE, TaskSpec
 from deepblock.training.features import Features
+from deepblock.training.graph import CudaGraphs, Inputs, RecordedSteps, Recorder
 from deepblock.training.memory import keep_memory
 from deepblock.training.model import Frozen, Network
 from deepblock.training.state import State, Work, derive_state, load_state, store_state
@@ -33,9 +34,15 @@ class Cancelled(Exception):
 
 
 class Trainer:
-    """Steps of one session: its network, its examples, its rates."""
+    """Steps of one session: its network, its examples, its rates.
 
-    def __init__(self, work: Work, files: Files, device: torch.device) -> None:
+    `recorded`: the steps as recordings; None where each is done operation by operation, as on a CPU.
+    """
+
+    def __init__(
+        self, work: Work, files: Files, device: torch.device, recorder: Recorder | None = None
+    ) -> None:
+        """`recorder`: what records steps; without it those on a CUDA device become CUDA graphs, and no others."""
         spec = work.spec
         keep_memory()
         self.work = work
@@ -47,15 +54,33 @@ class Trainer:
         self._rates = [as_float32(learning_rate(spec, step)) for step in range(spec.steps)]
         self._momentum = as_float32(spec.momentum)
         self._decay = as_float32(spec.decay)
+        if recorder is None and device.type == "cuda":
+            recorder = CudaGraphs(device)
+        self.recorded: RecordedSteps | None = None
+        if recorder is not None:
+            inputs = Inputs(work, self._rates, self._examples.keep, device)
+            self.recorded = RecordedSteps(recorder, inputs)
 
     def step(self, state: State, step: int) -> None:
         """Step g of the session (0 … K·m − 1), in place on the weights and momentum of `state`."""
+        if self.recorded is None:
+            self.eagerly(state, step)
+        else:
+            self.recorded.step(self, state, step)
+
+    def eagerly(self, state: State, step: int) -> None:
+        """The same, always operation by operation."""
+        indices = torch.from_numpy(streams.batch(self.work.seed, step, self._spec.batch, self._spec.n_train))
+        self._examples.keep(indices)
+        self.compute(state, indices.to(self.device), self._rates[step % self._spec.steps])
+
+    def compute(self, state: State, indices: Tensor, lr: float | Tensor) -> None:
+        """A step from its batch (indices, int64, on the device) and rate (as a tensor: float32, ()) on. It can be
+        recorded: the host gives no numbers but constants, and asks for none."""
         network = self._on(state.weights)
-        indices = streams.batch(self.work.seed, step, self._spec.batch, self._spec.n_train)
-        features, labels = self._examples.take(torch.from_numpy(indices).to(self.device))
+        features, labels = self._examples.take(indices)
         logits, tape = network.forward(features, per_example=False)
         network.backward(cross_entropy_gradient(logits, labels), tape)
-        lr = self._rates[step % self._spec.steps]
         sgd_(state.weights, state.momentum, network.gradient, lr, self._momentum, self._decay)
 
     def _on(self, weights: Tensor) -> Network:

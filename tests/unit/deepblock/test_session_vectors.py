@@ -58,9 +58,10 @@ def test_the_gpu_check_tells_a_difference(tmp_path, monkeypatch, capsys):
     file.write_text(json.dumps([vector, VECTORS[0]]))
     monkeypatch.setattr(session_vectors, "FILE", file)
     assert not gpu_check.check("cpu")
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.endswith("perceptron: DIFFERENT: correct")
-    assert second.endswith("perceptron: equal")
+    first, _, third, fourth = capsys.readouterr().out.splitlines()
+    assert first.endswith("perceptron (eager: not wanted here): DIFFERENT: correct")
+    assert third.endswith("perceptron (eager: not wanted here): equal")
+    assert fourth.endswith("perceptron (0 steps replayed): equal")
 
 
 def test_the_matrix_contains_every_kind_of_layer():
@@ -75,7 +76,7 @@ def test_the_gpu_check_prints_the_cids_of_the_matrix(monkeypatch, capsys):
     monkeypatch.setattr(session, "NAMES", ("mlp",))
     assert gpu_check.check_matrix("cpu")
     last = session.published("mlp")["result"]["sessions"][-1]["states"][-1]
-    assert capsys.readouterr().out.endswith(f"mlp, {last}: equal\n")
+    assert capsys.readouterr().out.endswith(f"mlp (0 steps replayed), {last}: equal\n")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -85,7 +86,8 @@ def test_the_gpu_check_says_that_there_is_no_gpu(capsys):
 
 
 def test_the_speed_of_a_device_is_measured():
-    row = gpu_speed.speed("cpu", (Conv2d(4, 3, 2, 1), GlobalAvgPool(), Linear(10)), batch=2, steps=1, count=2)
+    layers = (Conv2d(4, 3, 2, 1), GlobalAvgPool(), Linear(10))
+    row = gpu_speed.speed("cpu", layers=layers, batch=2, steps=1, count=2)
     assert row.measured > 0
     assert row.baseline > 0
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter
 
 from deepblock.cid import Cid
@@ -21,8 +22,9 @@ from deepblock.training.audit import replay
 from deepblock.training.score import score
 from deepblock.training.session import SessionResult
 from deepblock.training.state import Work
+from deepblock.training.step import Trainer
 from deepblock.unixfs import file_cid
-from tests.session_vectors import whole_session
+from tests.session_vectors import MakeTrainer, whole_session
 
 FOLDER = Path(__file__).parent
 NAMES = ("mlp", "cnn", "residual", "transformer", "transfer", "wide-residual", "wide-transformer")
@@ -66,7 +68,7 @@ def load(name: str) -> tuple[Work, MemoryFiles]:
     return Work(spec, bytes.fromhex(vector["seed"]), None), files
 
 
-def run(name: str, device: str = "cpu") -> dict[str, Any]:
+def run(name: str, device: str = "cpu", make_trainer: MakeTrainer = Trainer) -> dict[str, Any]:
     """What the vector's sessions give, in the form of its "result"; the second starts from the first's average.
 
     Under "again" what has to be equal to that: `repeated`.
@@ -75,7 +77,7 @@ def run(name: str, device: str = "cpu") -> dict[str, Any]:
     sessions, again = [], []
     for seed in (work.seed, work.seed[::-1]):
         this = Work(work.spec, seed, Cid.parse(sessions[-1]["average"]) if sessions else None)
-        result = whole_session(this, files, device)
+        result = whole_session(this, files, device, make_trainer)
         sessions.append(
             {
                 "states": [str(state) for state in result.states],
@@ -84,11 +86,17 @@ def run(name: str, device: str = "cpu") -> dict[str, Any]:
                 "correct": result.score.correct,
             }
         )
-        again.append(repeated(this, files, result, device))
+        again.append(repeated(this, files, result, device, make_trainer))
     return {"sessions": sessions, "again": again}
 
 
-def repeated(work: Work, files: MemoryFiles, result: SessionResult, device: str) -> dict[str, Any]:
+def repeated(
+    work: Work,
+    files: MemoryFiles,
+    result: SessionResult,
+    device: str,
+    make_trainer: MakeTrainer = Trainer,
+) -> dict[str, Any]:
     """The last segment, done again from the state before; the average, scored in all `LAYOUTS`."""
     (last,) = replay(
         work,
@@ -98,7 +106,7 @@ def repeated(work: Work, files: MemoryFiles, result: SessionResult, device: str)
         upto=work.spec.segments,
         on_step=lambda done, total: None,
         should_stop=lambda: False,
-        device=device,
+        trainer=make_trainer(work, files, torch.device(device)),
     )
     found: dict[str, Any] = {"last segment again": str(last)}
     there_and_back = work.spec, replace(work.spec, heldout=files.put_file(_backwards(work.spec, files)))
