@@ -1,31 +1,33 @@
 """The task's new model (protocol: Model and ensemble).
 
-Of a block's own session and the shares of its own task that it carries, the better half are its members. The mean of
-their averages, the *ensemble*, is one candidate for the task's new model; the others are the own average and the model
-before it. To compute it takes the members' files, so with more than one member the choice is judged by the audit.
+Of a block's own session and the shares of its own task that it carries, those with the best averages are its members.
+Means of these, the *ensembles*, are candidates for the task's new model; others are the own average and the model
+before it. To compute a mean takes the members' files, so with more than one member the choice is judged by the audit.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from consensus.errors import WorseResult, WrongResult
 from consensus.task import TaskState
 from deepblock.types import Block, Body, Result, Seal, Share
 
+MOST_MEMBERS: Final = 4
+"""Each costs whoever checks the block a file to fetch and, from the second on, an evaluation of the held-out split."""
+
 
 def members(block: Block, body: Body) -> tuple[Block | Share, ...]:
-    """Rule E1. Whose averages make the ensemble, with equal weights: of the block and the n − 1 carried shares of its
-    task the ⌈n/2⌉ whose averages have the least held-out loss, but two of two; of equals the block first, then the
-    body's order."""
+    """Rule E1. Whose averages make the ensembles: the block and the carried shares of its task in the order of their
+    averages' held-out loss, the four with the least; of equals the block first, then the body's order."""
     sessions: tuple[Block | Share, ...] = (block, *body.shares_of(block.header.task))
-    better = sorted(sessions, key=lambda session: session.seal.score.loss)
-    return tuple(better[: max(2, (len(sessions) + 1) // 2)])
+    return tuple(sorted(sessions, key=lambda session: session.seal.score.loss)[:MOST_MEMBERS])
 
 
 def required_result(seal: Seal, task: TaskState, derived: Sequence[Result] = ()) -> Result:
     """Rule E2. The candidate with the least held-out loss, the first of those that tie: first `derived`, the models
     that follow from several members, then the own average, then the model before. `task`: its state after the parent.
 
-    With one member the ensemble *is* the own average. A task's first model has none before it to fall back on.
+    With one member there is no ensemble. A task's first model has none before it to fall back on.
     """
     own = Result(seal.average, seal.score)
     before = [Result(task.model, task.score)] if task.model and task.score else []

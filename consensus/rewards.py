@@ -1,6 +1,7 @@
 """What a block mints or takes from a sponsor, and when it can be spent (protocol: Ledger and rewards)."""
 
-from collections.abc import Container, Iterable
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -11,11 +12,16 @@ from consensus.shares import forget
 from consensus.state import Payout, Payouts, State, Supply
 from consensus.task import specs
 from deepblock.cid import Cid
+from deepblock.primitives import Address
 from deepblock.transactions import FraudProof
 from deepblock.types import Block, Body
 
 CARRIERS_PART: Final = 16
-"""One part in so many of a share's slot is its carrier's; and its prover's, where it was false."""
+"""One part in so many of a share's slot is its carrier's for carrying it."""
+PLEDGED_PART: Final = 4
+"""One part in so many of a slot is what its carrier answers for the share with."""
+PROVERS_PART: Final = 20
+"""One part in so many of what burns is the prover's: of a slot and a quarter, what the carrier would have had."""
 
 
 def subsidy(params: Params, height: int) -> int:
@@ -56,7 +62,8 @@ def reward(params: Params, state: State, block: Block, body: Body, fees: int) ->
     minted = split(params, subsidy(params, block.height), block, body, specs(params))
     state.set_supply(Supply(state.supply().issued + sum(payout.amount for payout in minted)))
     paid = pay(params, state, block, body)
-    promise(params, state, block.height, (Payout(block.header.miner, fees), *minted, *paid))
+    earned = pledge(block.header.miner, [*minted, *paid])
+    promise(params, state, block.height, (Payout(block.header.miner, fees), *earned))
 
 
 def pay(params: Params, state: State, block: Block, body: Body) -> list[Payout]:
@@ -70,6 +77,21 @@ def pay(params: Params, state: State, block: Block, body: Body) -> list[Payout]:
     return payouts
 
 
+def pledge(carrier: Address, payouts: Sequence[Payout]) -> list[Payout]:
+    """Rule R7. A carrier answers for the shares that are paid, with a quarter of each one's slot: so much of the
+    block's own part names the share too, so that a fraud proof finds it, as far as that part goes."""
+    own = sum(payout.amount for payout in payouts if not payout.share)
+    slots: Counter[Cid] = Counter()
+    for payout in payouts:
+        if payout.share:
+            slots[payout.share] += payout.amount
+    pledges = []
+    for share, whole in slots.items():
+        pledges.append(Payout(carrier, min(whole // PLEDGED_PART, own), share))
+        own -= pledges[-1].amount
+    return [Payout(carrier, own), *(payout for payout in payouts if payout.share), *pledges]
+
+
 def promise(params: Params, state: State, height: int, payouts: Iterable[Payout]) -> None:
     """Puts them with what matures together with the rewards of the block at `height`; nothing is no payout."""
     due = height + params.maturity
@@ -79,15 +101,15 @@ def promise(params: Params, state: State, height: int, payouts: Iterable[Payout]
 
 def burn(params: Params, state: State, height: int, proof: FraudProof) -> None:
     """Rule F1. A proof, in the block at `height`, that a carried share is false takes the payouts that name the share,
-    while they wait, and sets its session free (C7). The prover gets what the carrier would have had, which waits in
-    its turn; the rest was never issued."""
+    its carrier's pledge (R7) too, while they wait, and sets its session free (C7). A twentieth is the prover's, and
+    waits in its turn; the rest was never issued."""
     due = proof.height + params.maturity
     waiting = state.payouts(due).items if proof.height < height < due else ()
     burned = sum(payout.amount for payout in waiting if payout.share == proof.share)
     if not burned:
         raise NothingToBurn(proof.share, proof.height)
     forget(state, proof.height, proof.share)
-    prize = burned // CARRIERS_PART
+    prize = burned // PROVERS_PART
     state.set_payouts(due, Payouts(tuple(payout for payout in waiting if payout.share != proof.share)))
     state.set_supply(Supply(state.supply().issued - burned + prize))
     promise(params, state, height, [Payout(proof.sender.address, prize)])

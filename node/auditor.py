@@ -124,7 +124,7 @@ class Auditor:
         await self._judge(block.header, block.seal, Plan(segments), source)
 
     async def audit_result(self, block: Block, body: Body, source: str | None = None) -> None:
-        """The model of a block with several members: their mean is formed and scored. Averages that nobody has are
+        """The model of a block with several members: their means are formed and scored. Averages that nobody has are
         derived by replaying their shares."""
         ensemble = members(block, body)
         if len(ensemble) == 1:

@@ -270,7 +270,11 @@ class Miner:
             return
         self._status = replace(self._status, blocks=self._status.blocks + 1)
         score = said(self._chain.specs[header.task], block.result.score)
-        log.info("block_mined", height=header.height, id=str(block.id), members=len(ensemble), **score)
+        losses = {
+            "members": [member.seal.score.loss for member in ensemble],
+            "derived": [candidate.score.loss for candidate in derived],
+        }
+        log.info("block_mined", height=header.height, id=str(block.id), **losses, **score)
 
     async def _offer(self, share: Share) -> None:
         """To whoever makes the next blocks; its files are kept then, for their audits."""

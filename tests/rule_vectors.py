@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from consensus.difficulty import cost
-from consensus.rewards import CARRIERS_PART, slot, subsidy
+from consensus.rewards import CARRIERS_PART, PLEDGED_PART, slot, subsidy
 from consensus.seal import GATE_FAILED, GATE_PASSED, limit, ticket
 from deepblock.codec import cid_of, encode
 from deepblock.primitives import Hash32, Signature
@@ -34,7 +34,7 @@ from tests.unit.consensus.parts import (
 )
 
 FOLDER = Path(__file__).parent / "vectors" / "rules"
-OFFERED = replace(SPEC, name="offered", n_heldout=1, segments=16)
+OFFERED = replace(SPEC, name="offered", n_heldout=1, segments=32, batch=1)
 FEE = 50_000
 PAY = PARAMS.subsidy // 2
 """For a block; the subsidy has been halved once when the task is opened."""
@@ -320,6 +320,7 @@ def rewards() -> list[dict[str, Any]]:
             listed.append(
                 {"network": name, "height": height, "subsidy": str(whole), "miner": str(whole // 2)}
                 | {"carrier_by_age": [str(part // CARRIERS_PART) for part in slots]}
+                | {"pledge_by_age": [str(part // PLEDGED_PART) for part in slots]}
                 | {"share_by_age": [str(part - part // CARRIERS_PART) for part in slots]}
             )
     return listed

@@ -137,7 +137,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """The ensemble, and the outer step where there was a model before."""
+    """The ensembles, and the outer step where there was a model before."""
 
     kind: ClassVar[str] = "combined"
     results: tuple[Model, ...]

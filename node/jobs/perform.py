@@ -18,7 +18,6 @@ from deepblock.training import audit, ensemble, score, session
 from deepblock.training.state import Work as TrainingWork
 from deepblock.training.step import Cancelled as TrainingCancelled
 from deepblock.training.step import Trainer
-from deepblock.types import Result as Model
 from deepblock.types import Seal
 from node.jobs.messages import (
     Audit,
@@ -133,10 +132,8 @@ class Performer:
         )
 
     def _combine(self, work: Combine) -> Combined:
-        spec, files = work.spec, self._files
-        models = ensemble.derive(spec, files, work.members, work.model)
         return Combined(
-            tuple(Model(model, score.score(spec, files, model, device=self._device)) for model in models)
+            ensemble.combine(work.spec, self._files, work.members, work.model, device=self._device)
         )
 
     def _whole_file(self, work: Work, block: Cid) -> Cid:

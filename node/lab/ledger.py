@@ -194,7 +194,9 @@ class Ledger:
             self.findings(share.header, share.seal, share.id)
             self.losses.setdefault(share.seal.average, share.seal.score.loss)
         averages = [member.seal.average for member in members(own, body)]
-        derived = (training.combine(averages, self.losses),) if len(averages) > 1 else ()
+        derived = tuple(
+            training.combine(averages[:size], self.losses) for size in range(2, len(averages) + 1)
+        )
         return required_result(seal, self.task(header.parent, header.task), derived), derived
 
     def carried(self, parent: Cid, proof: FraudProof) -> Share | None:

@@ -1,7 +1,7 @@
 """Checking a block against making it: what a worker does for an audit over what it does for a session.
 
-A block that carries shares is that many sessions more, each audited like its own; and the ensemble of all and the outer
-step are derived and scored.
+A block that carries shares is that many sessions more, each audited like its own; and the ensembles and the outer step
+are derived and scored.
 
 A session of testnet is long, so fewer segments of it are run; the others, which are just like them, are added by
 the median time of a segment.
@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from consensus.audit import Findings, Plan, judge
+from consensus.ensemble import MOST_MEMBERS
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
 from deepblock.spec import TaskSpec, forward_macs, segment_macs, session_macs
@@ -126,7 +127,8 @@ class Trainer:
 
 
 def _predicted(spec: TaskSpec, segments: int, shares: int) -> float:
-    """What multiply-accumulates say. Both score the averages; shares give two more models to score."""
+    """What multiply-accumulates say. Both score the averages; with shares there are ensembles, and an outer step."""
     scoring, sessions = spec.n_heldout * forward_macs(spec), 1 + shares
-    verify = sessions * (segments * segment_macs(spec) + scoring) + (2 * scoring if shares else 0)
+    derived = min(sessions, MOST_MEMBERS) if shares else 0
+    verify = sessions * (segments * segment_macs(spec) + scoring) + derived * scoring
     return verify / (sessions * (session_macs(spec) + scoring))

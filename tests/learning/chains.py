@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 
-from consensus.ensemble import members, required_result
+from consensus import ensemble
+from consensus.ensemble import required_result
 from consensus.task import TaskState
 from deepblock.blockstore import Files
 from deepblock.cid import Cid
 from deepblock.spec import TaskSpec
-from deepblock.training.ensemble import derive
-from deepblock.training.score import score
+from deepblock.training.ensemble import combine
 from deepblock.training.state import Work
 from deepblock.types import Block, Body, Result, Seal, Share
 from tests.learning.curve import Point
@@ -58,8 +58,8 @@ def grow(task: Task, files: Files, miners: Miners, seed: int, sessions: int, hei
     spec, state = task.spec, TaskState()
     for height in range(1, heights + 1):
         seals = [miners.seal(_seed(seed, height, index), state.model) for index in range(sessions)]
-        models = derive(spec, files, _members(seals), state.model) if sessions > 1 else ()
-        derived = [Result(model, score(spec, files, model)) for model in models]
+        members = _members(seals)
+        derived = combine(spec, files, members, state.model)
         chosen = required_result(seals[0], state, derived)
         state = replace(state, model=chosen.model, score=chosen.score, blocks=height)
         steps = height * spec.segments * spec.steps
@@ -68,8 +68,9 @@ def grow(task: Task, files: Files, miners: Miners, seed: int, sessions: int, hei
             examples=steps * spec.batch * sessions,
             accuracy=task.accuracy(files, chosen.model),
             loss=chosen.score.loss,
-            derived=[result.score.loss for result in derived],
+            ensembles=[result.score.loss for result in derived[: len(members) - 1]],
             averages=[seal.score.loss for seal in seals],
+            outer=derived[-1].score.loss if len(derived) == len(members) else None,
         )
 
 
@@ -78,7 +79,7 @@ def _members(seals: list[Seal]) -> list[Cid]:
     header = header_on(ancestry())
     block = Block(header, seals[0], Result(seals[0].average, seals[0].score))
     body = Body((), tuple(Share(header, seal) for seal in seals[1:]))
-    return [session.seal.average for session in members(block, body)]
+    return [session.seal.average for session in ensemble.members(block, body)]
 
 
 def _seed(*words: int) -> bytes:

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 class Point:
     """After `steps` in sequence and `examples` in all. `accuracy`: percent of the test images.
 
-    Of a chain also held-out losses, as the rules count them: `loss` of the model, `derived` of what follows from
-    several members (the ensemble first), `averages` of the members themselves.
+    Of a chain also held-out losses, as the rules count them: `loss` of the model, `ensembles` of the best two, three
+    and four members, `outer` of the outer step, `averages` of all sessions, the block's own first.
     """
 
     steps: int
     examples: int
     accuracy: float
     loss: int | None = None
-    derived: Sequence[int] = field(default_factory=list)
+    ensembles: Sequence[int] = field(default_factory=list)
     averages: Sequence[int] = field(default_factory=list)
+    outer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,19 +51,19 @@ def _candidates(methods: dict[str, list[Curve]]) -> Iterator[str]:
     often a share's, which is no candidate."""
     yield from _head(
         "heights with",
-        "ensemble < own average",
-        "ensemble < best average",
+        "an ensemble < own average",
+        "an ensemble < best average",
         "outer step < best average",
         "outer step chosen",
     )
     for method, own in methods.items():
-        points = [point for curve in own for point in curve.points if len(point.derived) == 2]
+        points = [point for curve in own for point in curve.points if point.outer is not None]
         if points:
             counts = (
-                sum(point.derived[0] < point.averages[0] for point in points),
-                sum(point.derived[0] < min(point.averages) for point in points),
-                sum(point.derived[1] < min(point.averages) for point in points),
-                sum(point.derived[1] == point.loss for point in points),
+                sum(min(point.ensembles) < point.averages[0] for point in points),
+                sum(min(point.ensembles) < min(point.averages) for point in points),
+                sum(point.outer < min(point.averages) for point in points if point.outer is not None),
+                sum(point.outer == point.loss for point in points),
             )
             yield _row(method, *(f"{count} of {len(points)}" for count in counts))
 

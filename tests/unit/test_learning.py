@@ -45,8 +45,8 @@ def test_each_height_has_the_model_that_the_rule_gives(chains):
     for points in chains.values():
         loss = None
         for point in points:
-            known = [*point.derived, point.averages[0], *([loss] if loss is not None else [])]
-            assert point.loss == min(known)
+            candidates = [*point.ensembles, point.outer, point.averages[0], loss]
+            assert point.loss == min(candidate for candidate in candidates if candidate is not None)
             loss = point.loss
 
 
@@ -55,9 +55,11 @@ def test_chains_of_a_seed_share_the_sessions_of_their_first_height(chains):
     assert len(set(chains[3][0].averages)) == 3
 
 
-def test_several_members_have_an_ensemble_and_once_there_is_a_model_an_outer_step(chains):
-    assert [len(point.derived) for point in chains[1]] == [0, 0, 0]
-    assert [len(point.derived) for point in chains[3]] == [1, 2, 2]
+def test_several_members_have_ensembles_and_once_there_is_a_model_an_outer_step(chains):
+    assert [(len(point.ensembles), point.outer) for point in chains[1]] == [(0, None)] * 3
+    assert [(len(point.ensembles), point.outer is not None) for point in chains[3]] == [
+        (2, False), (2, True), (2, True),
+    ]  # fmt: skip
 
 
 def test_lone_training_is_looked_at_so_often_and_learns():
@@ -84,7 +86,7 @@ def test_what_is_in_the_results_is_not_trained_again(tmp_path, monkeypatch):
 def test_the_table_says_when_an_accuracy_was_reached_and_what_that_is_of_lone_training():
     alone = Curve("SGD", 1, [Point(100, 6400, 87.0), Point(200, 12800, 89.5), Point(300, 19200, 89.0)])
     first = Point(150, 19200, 88.2, 300, [310], [300, 305])
-    chain = Curve("chain of 2", 1, [first, Point(300, 38400, 89.1, 250, [260, 250], [270, 265])])
+    chain = Curve("chain of 2", 1, [first, Point(300, 38400, 89.1, 250, [275, 260], [270, 265], 250)])
     table = list(lines([alone, chain]))
     assert "| SGD | 200; 1.00× | 200; 1.00× | never |" in table
     assert "| chain of 2 | 150; 0.75× | 300; 1.50× | never |" in table

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from consensus.errors import NothingToBurn
-from consensus.rewards import burn, earns, pay_matured, reward, slot, subsidy
+from consensus.rewards import burn, earns, pay_matured, pledge, reward, slot, subsidy
 from consensus.state import Payout, Supply
 from consensus.task import Contract, TaskState
 from deepblock.codec import cid_of
@@ -25,6 +25,7 @@ from tests.unit.consensus.parts import (
     ancestry,
     empty_state,
     header_on,
+    named,
     seal_of,
 )
 
@@ -106,14 +107,14 @@ def test_slots_and_the_miners_half_are_never_more_than_all():
             assert slot(params, amount, age - 1) >= 0
 
 
-def test_a_share_is_paid_by_its_age_and_its_carrier_gets_a_sixteenth():
+def test_a_share_is_paid_by_its_age_and_its_carrier_gets_a_sixteenth_and_answers_for_it_with_a_quarter():
     shares = [share_at(7 - age, nonce=age) for age in range(3)]
     state = rewarded(7, shares, fees=123)
     slots = [50 * DBK * (3 - age) // (2 * 3 * 3) for age in range(3)]
-    expected = {(ALICE.address, None): 25 * DBK + 123}
+    expected = {(ALICE.address, None): 25 * DBK + 123 - sum(whole // 4 for whole in slots)}
     for share, whole in zip(shares, slots, strict=True):
         expected[BOB.address, share.id] = whole - whole // 16
-        expected[ALICE.address, share.id] = whole // 16
+        expected[ALICE.address, share.id] = whole // 16 + whole // 4
     assert paid(state, 7) == expected
     assert state.supply().issued == 25 * DBK + sum(slots)
 
@@ -125,7 +126,9 @@ def test_empty_slots_are_not_minted():
 def test_who_carries_an_own_share_gets_the_whole_slot():
     mine = share_at(7, ALICE)
     items = rewarded(7, [mine]).payouts(10).items
-    assert sum(item.amount for item in items if item.share == mine.id) == 50 * DBK // 6
+    slot = 50 * DBK // 6
+    assert sum(item.amount for item in items if item.share == mine.id) == slot + slot // 4
+    assert sum(item.amount for item in items) == 25 * DBK + slot
 
 
 def test_a_slot_of_nothing_is_no_payout():
@@ -164,9 +167,10 @@ def test_a_sponsored_block_is_paid_for_in_the_same_proportions_and_mints_nothing
     whole = 960 * 2 // 18
     assert state.payouts(10).items == (
         Payout(ALICE.address, 5),
-        Payout(ALICE.address, 480),
+        Payout(ALICE.address, 480 - whole // 4),
         Payout(BOB.address, whole - whole // 16, share.id),
         Payout(ALICE.address, whole // 16, share.id),
+        Payout(ALICE.address, whole // 4, share.id),
     )
     assert money(state) == (5_000, 4 * 960 - 480 - whole)
     assert state.supply().issued == 0
@@ -182,9 +186,8 @@ def test_a_share_of_a_base_task_is_minted_in_a_sponsored_block_too():
     state = rewarded(7, [share], state=sponsored(), task=PAID)
     whole = 50 * DBK // 6
     assert paid(state, 7) == {
-        (ALICE.address, None): 480,
         (BOB.address, share.id): whole - whole // 16,
-        (ALICE.address, share.id): whole // 16,
+        (ALICE.address, share.id): whole // 16 + 480,  # its own part is far below a quarter of that slot
     }
     assert state.supply().issued == whole
     assert money(state) == (5_000, 4 * 960 - 480)
@@ -252,14 +255,21 @@ def proof_of(share: Share, height: int, by=CAROL) -> FraudProof:
     return FraudProof(NETWORK, by.key, 0, 0, share.id, height, 1)
 
 
-def test_a_proof_takes_the_slot_and_the_bonus_and_gives_the_carriers_part_to_the_prover():
+def test_a_proof_takes_slot_bonus_and_pledge_and_gives_a_twentieth_to_the_prover():
     false, true = share_at(7), share_at(6)
     state = rewarded(7, [false, true])
-    before, slots = paid(state, 7), 50 * DBK // 6
+    before, slot = paid(state, 7), 50 * DBK // 6
+    burned = slot + slot // 4
     burn(PARAMS, state, 9, proof_of(false, 7))
     assert paid(state, 7) == {key: amount for key, amount in before.items() if key[1] != false.id}
-    assert state.payouts(12).items == (Payout(CAROL.address, slots // 16),)
-    assert state.supply().issued == sum(before.values()) - slots + slots // 16
+    assert state.payouts(12).items == (Payout(CAROL.address, burned // 20),)
+    assert state.supply().issued == sum(before.values()) - burned + burned // 20
+
+
+def test_a_prover_of_its_own_lie_gets_no_more_than_the_carrier_would_have_had():
+    for subsidised in range(1, 2_000, 7):
+        slot = subsidised // 6
+        assert (slot + slot // 4) // 20 <= slot // 16
 
 
 def test_what_a_sponsor_paid_for_it_burns_too():
@@ -267,20 +277,40 @@ def test_what_a_sponsor_paid_for_it_burns_too():
     state = rewarded(7, [share], state=sponsored(), task=PAID)
     state.set_supply(Supply(10_000))
     burn(PARAMS, state, 8, proof_of(share, 7))
-    assert state.payouts(11).items == (Payout(CAROL.address, 960 // 6 // 16),)
+    assert state.payouts(11).items == (Payout(CAROL.address, (160 + 40) // 20),)
     assert {item.share for item in state.payouts(10).items} == {None}
-    assert state.supply().issued == 10_000 - 960 // 6 + 960 // 6 // 16
-    assert money(state) == (5_000, 4 * 960 - 480 - 960 // 6)
+    assert state.supply().issued == 10_000 - 200 + 10
+    assert money(state) == (5_000, 4 * 960 - 480 - 160)
+
+
+def test_the_own_part_covers_a_quarter_of_every_slot():
+    shares = [share_at(7, nonce=nonce) for nonce in range(PARAMS.max_shares)]
+    assert paid(rewarded(7, shares), 7)[ALICE.address, None] >= 25 * DBK - 25 * DBK // 4
+
+
+def test_a_pledge_is_no_more_than_what_is_left_of_the_own_part():
+    first, second = named("first"), named("second")
+    payouts = [Payout(BOB.address, 100, first), Payout(BOB.address, 60, second)]
+    for own, pledged in ((100, (25, 15)), (40, (25, 15)), (39, (25, 14)), (24, (24, 0)), (0, (0, 0))):
+        found = pledge(ALICE.address, [Payout(ALICE.address, own), *payouts])
+        assert found == [
+            Payout(ALICE.address, own - sum(pledged)),
+            *payouts,
+            *(
+                Payout(ALICE.address, part, share)
+                for part, share in zip(pledged, (first, second), strict=True)
+            ),
+        ]
 
 
 def test_what_is_paid_burned_or_of_another_height_cannot_burn():
     share = share_at(7)
-    for height, named in ((10, 7), (11, 7), (8, 6), (8, 8), (9, 8), (7, 7), (8, 2**64 - 1)):
+    for height, at in ((10, 7), (11, 7), (8, 6), (8, 8), (9, 8), (7, 7), (8, 2**64 - 1)):
         state = rewarded(7, [share])
         before = state.delta()
         with pytest.raises(NothingToBurn) as caught:
-            burn(PARAMS, state, height, proof_of(share, named))
-        assert (caught.value.share, caught.value.height) == (share.id, named)
+            burn(PARAMS, state, height, proof_of(share, at))
+        assert (caught.value.share, caught.value.height) == (share.id, at)
         assert state.delta() == before
     state = rewarded(7, [share])
     burn(PARAMS, state, 9, proof_of(share, 7))

@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from consensus.params import Params
-from consensus.rewards import CARRIERS_PART, slot, subsidy
+from consensus.rewards import CARRIERS_PART, PLEDGED_PART, slot, subsidy
 from consensus.seal import GATE_FAILED, GATE_PASSED, limit, ticket
 from consensus.state_tree import EMPTY, update
 from consensus.transition import apply_block, check_block, check_chained
@@ -124,6 +124,8 @@ def test_rewards_by_age(entry):
     params = load_params(entry["network"])
     whole = subsidy(params, entry["height"])
     assert (str(whole), str(whole // 2)) == (entry["subsidy"], entry["miner"])
-    for age, (carrier, sharer) in enumerate(zip(entry["carrier_by_age"], entry["share_by_age"], strict=True)):
+    columns = [entry[f"{name}_by_age"] for name in ("carrier", "pledge", "share")]
+    for age, (carrier, pledged, sharer) in enumerate(zip(*columns, strict=True)):
         part = slot(params, whole, age)
         assert (int(carrier), int(sharer)) == (part // CARRIERS_PART, part - part // CARRIERS_PART)
+        assert int(pledged) == part // PLEDGED_PART

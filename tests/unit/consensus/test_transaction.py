@@ -156,8 +156,8 @@ def test_a_proof_moves_what_waits_and_costs_its_fee():
     assert apply_transaction(PARAMS, state, 3, proof) == 10_000
     assert state.account(ALICE.address) == Account(10_000, 5)
     assert state.payouts(5) == Payouts()
-    assert state.payouts(6).items == (Payout(ALICE.address, 25),)
-    assert state.supply().issued == 30_025
+    assert state.payouts(6).items == (Payout(ALICE.address, 20),)
+    assert state.supply().issued == 30_020
 
 
 def test_a_proof_of_nothing_costs_nothing():

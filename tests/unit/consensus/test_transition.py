@@ -309,11 +309,12 @@ def test_a_proven_fraud_leads_from_the_payout_to_the_prover():
     proof = FraudProof(line.network, ALICE.key, 0, 10_000, share.id, 1, 3)
     line.grow(Body((ALICE.sign(proof),)))
     slot = 50 * DBK // 6
-    assert line.state().supply().issued == 2 * 25 * DBK + slot // 16
+    prize = (slot + slot // 4) // 20
+    assert line.state().supply().issued == 2 * 25 * DBK - slot // 4 + prize
     for _ in range(3):
         line.grow()
     assert line.state().account(BOB.address).balance == 0
-    assert line.state().account(ALICE.address) == Account(10**6 - 10_000 + slot // 16, 1)
+    assert line.state().account(ALICE.address) == Account(10**6 - 10_000 + prize, 1)
     late = FraudProof(line.network, ALICE.key, 1, 10_000, share.id, 1, 3)
     body = Body((ALICE.sign(late),))
     with pytest.raises(NothingToBurn):
