@@ -1,7 +1,6 @@
 """What `deepblock-node` can do: run, init, version."""
 
 import argparse
-import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,6 @@ def _run(config: NodeConfig) -> None:
     config.data_dir.mkdir(parents=True, exist_ok=True)
     configure(config.data_dir, level=config.log_level, as_json=config.log_json)
     app = App(config)
-    gc.freeze()  # what is loaded stays: the collector, which a full block calls often, need not go through it each time
     uvloop.run(app.run())
 
 

@@ -4,11 +4,9 @@ An empty block is little more than a synced write, a full one little more than i
 baselines, the same bytes and the same signatures, taken right after each block.
 """
 
-import gc
 import tempfile
 import time
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -108,14 +106,13 @@ async def _import(folder: Path, head: Node, chain_of: list[tuple[Block, Body, in
             for threads in {way for _, _, way in chain_of}
         }
         runs = []
-        with frozen():
-            for block, body, way in chain_of:
-                data, signed = encode(block), _signed(body)
-                for transaction in body.transactions if way == WAIT else ():
-                    mempool.add(transaction, chain.state(), block.height)
-                took = await _timed(pipelines[way].receive(data, Origin("bench")))
-                write = seconds(bare.write, database.last)
-                runs.append(Run(took, write, seconds(_by_openssl, signed), seconds(_by_libsodium, signed)))
+        for block, body, way in chain_of:
+            data, signed = encode(block), _signed(body)
+            for transaction in body.transactions if way == WAIT else ():
+                mempool.add(transaction, chain.state(), block.height)
+            took = await _timed(pipelines[way].receive(data, Origin("bench")))
+            write = seconds(bare.write, database.last)
+            runs.append(Run(took, write, seconds(_by_openssl, signed), seconds(_by_libsodium, signed)))
         assert chain.head == head, f"{chain.head} was reached, not {head}"
     return runs
 
@@ -125,18 +122,6 @@ async def _timed(action: Awaitable[object]) -> float:
     began = time.perf_counter()
     await action
     return time.perf_counter() - began
-
-
-@contextmanager
-def frozen() -> Iterator[None]:
-    """What is loaded is left to itself by the collector of garbage, as in a daemon (`node.commands`). Here it is more:
-    the blocks to come, and torch, which other benchmarks need."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 class Recording(Database):
