@@ -72,14 +72,17 @@ def update(
         if node[:1] == _BRANCH:
             zeros, ones = _split(depth, items)
             return join(change(node[1:33], depth + 1, zeros), change(node[33:65], depth + 1, ones))
-        present = {node[1:33]: node[33:65]} if node else {}
-        merged = {**present, **dict(items)}
-        return build(depth, sorted((path, value) for path, value in merged.items() if value is not None))
+        if node and (len(items) > 1 or items[0][0] != node[1:33]):  # a leaf that is not the one to be changed
+            items = sorted({node[1:33]: node[33:65], **dict(items)}.items())
+        return build(depth, [leaf for leaf in items if leaf[1] is not None])
 
     return Hash32(change(root, 0, list(leaves))), fresh
 
 
 def _split(depth: int, items: list[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
     """Sorted leaves that agree up to `depth`, by the bit of their paths there."""
-    middle = bisect_left(items, 1, key=lambda item: item[0][depth >> 3] >> 7 - (depth & 7) & 1)
+    byte, bit = depth >> 3, 0x80 >> (depth & 7)
+    if len(items) == 1:
+        return ([], items) if items[0][0][byte] & bit else (items, [])
+    middle = bisect_left(items, bit, key=lambda item: item[0][byte] & bit)
     return items[:middle], items[middle:]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from deepblock import ed25519
 from deepblock.disk import write_whole
 from deepblock.primitives import Address, PublicKey, Signature
 from deepblock.transactions import Payload, Transaction, signing_bytes
@@ -39,15 +39,13 @@ def verify(key: bytes, signature: bytes, message: bytes) -> bool:
     RFC 8032 without the cofactor, and stricter, so that every library that follows the rule agrees: s < L;
     the key and R are canonical encodings (y < p) and of large order; s·B − h·A encodes to exactly R.
     """
+    if len(key) != PublicKey.SIZE or len(signature) != Signature.SIZE:
+        return False
     if int.from_bytes(signature[32:], "little") >= _L:
         return False
     if key in _REFUSED_POINTS or signature[:32] in _REFUSED_POINTS:
         return False
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+    return ed25519.holds(key, signature, message)
 
 
 class WalletError(Exception):

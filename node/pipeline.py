@@ -28,6 +28,7 @@ from node.fetch import Fetcher, NotAvailable
 from node.log import said
 from node.mempool import Mempool
 from node.messages import Accusation, topic_of
+from node.signatures import CORES, in_order
 from node.verdicts import Verdicts
 
 log = structlog.get_logger("chain")
@@ -96,13 +97,16 @@ class Pipeline:
         auditor: Auditor,
         publish: Publish,
         clock: Clock,
+        threads: int = CORES,
     ) -> None:
+        """`threads`: that check the signatures of a block."""
         self._chain = chain
         self._mempool = mempool
         self._fetcher = fetcher
         self._auditor = auditor
         self._publish = publish
         self._clock = clock
+        self._threads = threads
         self._verdicts = Verdicts()
         self._accusations: dict[Cid, Accusation] = {}
         self.on_head: list[Callable[[Switch], None]] = []
@@ -130,7 +134,7 @@ class Pipeline:
         try:
             self._check_chained(block)
             body = body or await self._body(block, origin)
-            delta = self._apply(block, body)
+            delta = self._apply(block, body, await self._in_order(body))
             await self._audit(block, body, origin)
         except (Invalid, Malformed) as error:
             self._chain.reject(block.id, str(error))
@@ -225,10 +229,15 @@ class Pipeline:
             raise BodyMissing(cid) from None
         return decode(Body, data, self._chain.params.max_body)
 
-    def _apply(self, block: Block, body: Body) -> Delta:
+    async def _in_order(self, body: Body) -> frozenset[Cid]:
+        """Ids of transactions of which it is known now that they meet rule L1."""
+        chain = self._chain
+        return await in_order(chain.params, chain.network, body.transactions, self._mempool, self._threads)
+
+    def _apply(self, block: Block, body: Body, checked: frozenset[Cid]) -> Delta:
         parent = block.header.parent
         state = self._chain.state(parent)
-        apply_block(self._chain.params, state, block, body, self._chain.past(parent), self._mempool)
+        apply_block(self._chain.params, state, block, body, self._chain.past(parent), checked)
         return state.delta()
 
     def _commit(self, block: Block, body: Body, delta: Delta) -> list[Transaction]:

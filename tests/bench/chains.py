@@ -21,15 +21,20 @@ MINER = Wallet(sha256(b"miner").digest())
 def grow(chain: Chain, bodies: Iterable[Body]) -> Iterator[Block]:
     """Commits a block on the head for each body, a block time after the last one, and hands it on."""
     for body in bodies:
-        below = chain.ancestry(chain.head.id)
-        now = below.timestamps[0] + chain.params.block_time
-        task = chain.state().schedule().current
-        header = candidate(chain.params, chain.network, below, body.cid, MINER.address, 0, now, task)
-        block = _sealed(chain, header)
+        block = child(chain, body)
         state = chain.state()
         apply_block(chain.params, state, block, body, chain.past(block.header.parent))
         chain.commit(block, body, state.delta())
         yield block
+
+
+def child(chain: Chain, body: Body) -> Block:
+    """Of the head, a block time later. It is not committed."""
+    below = chain.ancestry(chain.head.id)
+    now = below.timestamps[0] + chain.params.block_time
+    task = chain.state().schedule().current
+    header = candidate(chain.params, chain.network, below, body.cid, MINER.address, 0, now, task)
+    return _sealed(chain, header)
 
 
 def _sealed(chain: Chain, header: Header) -> Block:

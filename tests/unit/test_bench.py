@@ -65,8 +65,14 @@ def test_an_audit_agrees_with_its_session():
 
 
 def test_made_up_chains_pass_the_pipeline():
-    rows = list(blocks.measure(empty=20, sizes=((3, 2), (5, 1)), waiting=1))
-    assert [row.unit for row in rows] == ["blocks/s", "tx/s", "tx/s", "tx/s"]
+    rows = list(blocks.measure(empty=20, sizes=((3, 2), (20, 1)), alone=1, waiting=1, threads=2))
+    assert [(row.what, row.unit) for row in rows] == [
+        ("import of empty blocks", "blocks/s"),
+        ("import of 3 transfers, 2 threads", "tx/s"),
+        ("import of 20 transfers, 2 threads", "tx/s"),
+        ("import of 20 transfers, 1 thread", "tx/s"),
+        ("import of 20 transfers, from the pool", "tx/s"),
+    ]
 
 
 def test_callers_wait_for_whole_answers(tmp_path):

@@ -31,17 +31,6 @@ def test_the_cases_cover_what_libraries_disagree_on():
     assert sum("mixed" in case["case"] and case["valid"] for case in CASES) == 2
 
 
-class Credulous:
-    """A library that takes every signature by every key."""
-
-    @classmethod
-    def from_public_bytes(cls, key):
-        return cls()
-
-    def verify(self, signature, message):
-        pass
-
-
 L = 2**252 + 27742317777372353535851937790883648493
 P = 2**255 - 19
 
@@ -65,9 +54,16 @@ P = 2**255 - 19
 )
 @pytest.mark.parametrize("sign", [0, 1 << 255])
 def test_the_rule_does_not_depend_on_what_a_library_happens_to_do(monkeypatch, key, r, s, verdict, sign):
-    monkeypatch.setattr("deepblock.keys.Ed25519PublicKey", Credulous)
+    monkeypatch.setattr("deepblock.ed25519.holds", lambda *_: True)
     signature = (r | sign).to_bytes(32, "little") + s.to_bytes(32, "little")
     assert verify((key | sign).to_bytes(32, "little"), signature, b"message") is verdict
+
+
+@pytest.mark.parametrize(("key", "signature"), [(31, 64), (33, 64), (0, 64), (32, 63), (32, 65), (32, 0)])
+def test_another_length_is_refused_before_a_library_reads_beyond_it(monkeypatch, key, signature):
+    monkeypatch.setattr("deepblock.ed25519.holds", lambda *_: True)
+    assert verify(b"\3" * 32, b"\3" * 64, b"message") is True
+    assert verify(b"\3" * key, b"\3" * signature, b"message") is False
 
 
 def test_the_key_of_a_secret_is_that_of_rfc_8032():
