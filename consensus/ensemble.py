@@ -13,7 +13,7 @@ from consensus.task import TaskState
 from deepblock.types import Block, Body, Result, Seal, Share
 
 MOST_MEMBERS: Final = 4
-"""Each costs whoever checks the block a file to fetch and, from the second on, an evaluation of the held-out split."""
+"""Each costs whoever checks the block a file to fetch, and an evaluation more of the held-out split."""
 
 
 def members(block: Block, body: Body) -> tuple[Block | Share, ...]:

@@ -34,7 +34,7 @@ from tests.unit.consensus.parts import (
 )
 
 FOLDER = Path(__file__).parent / "vectors" / "rules"
-OFFERED = replace(SPEC, name="offered", n_heldout=1, segments=32, batch=1)
+OFFERED = replace(SPEC, name="offered", n_heldout=1, segments=16)
 FEE = 50_000
 PAY = PARAMS.subsidy // 2
 """For a block; the subsidy has been halved once when the task is opened."""

@@ -41,9 +41,6 @@ MAX_VOCABULARY: Final = 256
 MAX_NORM: Final = 1 << 20
 """Numbers that a norm takes together: its grid has 14 bits then (exact: Norms)."""
 
-EVALUATIONS: Final = 5
-"""Of the held-out split, to check a block: the average, three ensembles and an outer step (consensus: E2)."""
-
 MAX_HELDOUT_LABELS: Final = 1 << 23
 """Each adds at most 2^20 · 10^6 to a score, which stays below 2^63."""
 
@@ -98,20 +95,18 @@ def check_bounds(spec: TaskSpec, min_train: int) -> None:
     _within("the number of held-out labels", heldout_labels(spec), 1, MAX_HELDOUT_LABELS)
 
     for evaluation, segment in _bills(spec):
-        checking, session = EVALUATIONS * spec.n_heldout * evaluation + segment, spec.segments * segment
+        checking, session = 3 * spec.n_heldout * evaluation + segment, spec.segments * segment
         if 10 * checking > session:
             raise SpecError(
-                f"checking costs {checking} MACs ({EVALUATIONS} evaluations of {spec.n_heldout} held-out "
-                f"examples, and one segment): more than a tenth of a session's {session}; {most_heldout(spec)} "
-                "examples could be held out"
+                f"checking costs {checking} MACs (3 evaluations of {spec.n_heldout} held-out examples, and one "
+                f"segment): more than a tenth of a session's {session}; {most_heldout(spec)} examples could be held out"
             )
 
 
 def most_heldout(spec: TaskSpec) -> int:
     """How many held-out examples leave checking at a tenth of a session."""
     return min(
-        max(0, spec.segments - 10) * segment // (10 * EVALUATIONS * evaluation)
-        for evaluation, segment in _bills(spec)
+        max(0, spec.segments - 10) * segment // (30 * evaluation) for evaluation, segment in _bills(spec)
     )
 
 

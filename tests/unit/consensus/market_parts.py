@@ -17,7 +17,7 @@ from tests.unit.consensus.parts import PARAMS as RULES
 PARAMS = replace(RULES, subsidy=1)
 """So that pays of a few motes will do."""
 
-OFFERED = replace(SPEC, name="offered", n_heldout=1, segments=32, batch=1)
+OFFERED = replace(SPEC, name="offered", n_heldout=1, segments=16)
 """c = 16 segments · 2 steps · batch 2 · 24 = 1,536 MACs, four times as much as base task 0."""
 
 EPOCH_PAY = 100 * PARAMS.epoch

@@ -58,7 +58,7 @@ def test_an_offer_within_the_bounds_passes():
     [
         (offer(lr_low=1), SpecRefused),
         (offer(segments=2), SpecRefused),
-        (offer(segments=33), TaskTooExpensive),
+        (offer(segments=17), TaskTooExpensive),
         (replace(offer(), escrow=100 * PARAMS.epoch - 1), EscrowTooLow),
         (offer(name="x" * 17_000), SpecTooLarge),
     ],
@@ -155,7 +155,7 @@ def test_a_refused_offer_is_told_what_it_has_and_what_it_may_have():
         check_offer(PARAMS, named_so_that_it_has(16_384))
     for made, found, bound in (
         (named_so_that_it_has(16_385), 16_385, 16_384),
-        (offer(segments=33), 33 * 48, 4 * 384),
+        (offer(segments=17), 17 * 96, 4 * 384),
     ):
         with pytest.raises((SpecTooLarge, TaskTooExpensive)) as caught:
             check_offer(PARAMS, made)
