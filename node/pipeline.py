@@ -68,7 +68,7 @@ class RejectedBefore(Invalid):
 
 @dataclass(eq=False)
 class Disproved(Invalid):
-    """Taken once, and shown to be false later: an honest peer that has not heard of it may still pass it on."""
+    """Others have brought it, and it was shown to be false: an honest peer that has not heard that may pass it on."""
 
     reason: str
     text: ClassVar[str] = "shown to be false: {reason}"
@@ -121,6 +121,10 @@ class Pipeline:
         block = decode(Block, data, MAX_BLOCK)
         await self._verdicts.of(block.id, lambda: self._take(block, origin, body))
         return block
+
+    def is_judging(self, block: Cid) -> bool:
+        """Whether somebody has brought it, and it has no verdict yet."""
+        return block in self._verdicts
 
     async def _take(self, block: Block, origin: Origin, body: Body | None) -> None:
         if self._chain.node(block.id):

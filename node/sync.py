@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import structlog
 
-from consensus.errors import Invalid, NotYet, TaskUnknown
+from consensus.errors import Fraud, Invalid, NotYet, TaskUnknown
 from consensus.transition import check_block
 from deepblock.cid import Cid
 from deepblock.codec import Malformed, encode
@@ -173,7 +173,13 @@ class Sync:
                 self.ready.clear()
             age = int(time.time()) - block.header.timestamp
             depth = max(0, min(above, age // self._chain.params.block_time))  # what is recent is not deep
-            await self._pipeline.receive(encode(block), Origin("sync", peer, depth=depth))
+            heard = self._pipeline.is_judging(block.id)
+            try:
+                await self._pipeline.receive(encode(block), Origin("sync", peer, depth=depth))
+            except Fraud as fraud:
+                if heard:  # from its author perhaps, as by this peer, which may not audit
+                    raise Disproved(str(fraud)) from fraud
+                raise
 
     async def _shown(self, peer: str, status: Status) -> AsyncIterator[tuple[Block, int]]:
         """The peer's blocks above what both know, and how many on top of each it has shown so far: all there are,

@@ -18,6 +18,10 @@ class Verdicts:
             task.add_done_callback(lambda done: self._ended(id_, done))
         await asyncio.shield(task)
 
+    def __contains__(self, id_: Cid) -> bool:
+        """Whether it is on its way."""
+        return id_ in self._running
+
     async def settled(self, id_: Cid) -> None:
         """When it is not on its way any more, whatever its verdict is."""
         if task := self._running.get(id_):
