@@ -6,7 +6,7 @@ one, and the block goes with all that stand on it. Who accuses falsely is banned
 
 import asyncio
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from random import Random, SystemRandom
 from typing import ClassVar, Final
@@ -42,11 +42,23 @@ class FalseAccusation(Invalid):
     text: ClassVar[str] = "accuses block {block} of a false {step}, which is true"
 
 
-def draw_missed(count: int, replayed: Container[int], rng: Random) -> tuple[int, ...]:
-    """Some of the segments 1 … `count` that are not `replayed` yet, ascending; none where all are. By chance: who goes
-    in order comes last to the last but one, and that is the cheapest to forge."""
-    missed = [segment for segment in range(1, count + 1) if segment not in replayed]
-    return tuple(sorted(rng.sample(missed, min(CHUNK, len(missed)))))
+def draw_missed(
+    recent: Iterable[tuple[Block, Collection[int]]], rng: Random
+) -> tuple[Block, tuple[int, ...]] | None:
+    """A block of the `recent` ones, each with those of its segments that are replayed already, and some of the others,
+    ascending; None where all are.
+
+    The block is one of those with the fewest replayed, by chance. Who takes the newest never comes back to what a
+    change of the head has brought late, and there is too little time for all. The segments too are drawn by chance:
+    who goes in order comes last to the last but one, and that is the cheapest to forge.
+    """
+    some = [(block, replayed) for block, replayed in recent if len(replayed) < len(block.seal.states)]
+    if not some:
+        return None
+    fewest = min(len(replayed) for _, replayed in some)
+    block, done = rng.choice([one for one in some if len(one[1]) == fewest])
+    missed = [segment for segment in range(1, len(block.seal.states) + 1) if segment not in done]
+    return block, tuple(sorted(rng.sample(missed, min(CHUNK, len(missed)))))
 
 
 class Frauds:
@@ -90,7 +102,7 @@ class Frauds:
 
     async def run(self, ready: asyncio.Event, mining: bool) -> None:
         """For ever, while the node is caught up: accusations of shares, shares that nobody heard of, then what no
-        sample has hit, the newest block first."""
+        sample has hit."""
         while True:
             await ready.wait()
             began = time.monotonic()
@@ -121,12 +133,10 @@ class Frauds:
 
     def _next(self) -> tuple[Block, tuple[int, ...]] | None:
         """A recent block and segments of it that this node has not replayed."""
-        for block in self._recent():
-            done = self._auditor.replayed(block.header.cid)
-            segments = draw_missed(len(block.seal.states), done, self._rng)
-            if segments and block.id not in self._unreplayable:
-                return block, segments
-        return None
+        replayable = (block for block in self._recent() if block.id not in self._unreplayable)
+        return draw_missed(
+            ((block, self._auditor.replayed(block.header.cid)) for block in replayable), self._rng
+        )
 
     def _recent(self) -> Iterator[Block]:
         """The blocks above the finality depth, newest first."""

@@ -1,5 +1,6 @@
 """A simulated node without a miner: it follows the heaviest chain that its audits find true, and accuses."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from consensus.audit import (
@@ -189,18 +190,19 @@ class Peer:
         self._judge(share.header, share.seal, self.sample(spec, SHARE_SEGMENTS), share.id)
 
     def audit_idly(self) -> None:
-        """A few more segments of the newest block that it has not replayed whole, as `node.frauds`. What all samples
-        have missed is found in time."""
+        """A few more segments of a recent block, as `node.frauds`. What all samples have missed is found in time."""
+        if drawn := draw_missed(self._recent(), self.world.rng):
+            block, steps = drawn
+            try:
+                self._judge(block.header, block.seal, Plan(steps), block.id)
+            except Fraud as fraud:
+                self.disprove(block, fraud)
+
+    def _recent(self) -> Iterator[tuple[Block, set[int]]]:
+        """The blocks above the finality depth, and which of their segments this node has replayed."""
         node = self.tree.head
         for _ in range(min(node.height, self.params.finality)):
-            block = self.ledger.entries[node.id].block
-            done = self._replayed.setdefault(node.id, set())
-            if steps := draw_missed(len(block.seal.states), done, self.world.rng):
-                try:
-                    self._judge(block.header, block.seal, Plan(steps), block.id)
-                except Fraud as fraud:
-                    self.disprove(block, fraud)
-                return
+            yield self.ledger.entries[node.id].block, self._replayed.setdefault(node.id, set())
             node = self.tree.nodes[node.parent]
 
     def _judge(self, header: Header, seal: Seal, plan: Plan, key: Cid) -> None:
