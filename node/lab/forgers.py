@@ -148,7 +148,8 @@ class Gluer(Forger):
     others' sessions with such seals, which it proves false itself, for the prize."""
 
     stopped_by = (
-        "verdicts hang on the id, which is of the seal too; what is proven false may be carried anew (C7)"
+        "verdicts hang on the id, which is of the seal too; what is proven false may be carried anew (C7), and its "
+        "carrier answers for it (R7)"
     )
 
     def hear_block(self, sender: Peer, block: Block, body: Body) -> None:
