@@ -68,12 +68,15 @@ class Book:
     def reward(self, height: int, miner: int, fees: int, shares: list[tuple[int, Share]]) -> None:
         whole = subsidy(self.params, height)
         due = self.due.setdefault(height + self.params.maturity, [])
-        due += [(miner, fees, None), (miner, whole // 2, None)]
-        self.issued += whole // 2
+        due.append((miner, fees, None))
+        own = whole // 2
+        self.issued += own
         for owner, share in shares:
             part = whole * (3 - (height - share.header.height)) // 18
-            due += [(owner, part - part // 16, share.id), (miner, part // 16, share.id)]
+            due += [(owner, part - part // 16, share.id), (miner, part // 16 + part // 4, share.id)]
+            own -= part // 4
             self.issued += part
+        due.append((miner, own, None))
 
     def prove(self, height: int, prover: int, share: Cid, carried: int) -> bool:
         waiting = self.due.get(carried + self.params.maturity, [])
@@ -81,8 +84,8 @@ class Book:
         if not burned:
             return False
         waiting[:] = [item for item in waiting if item[2] != share]
-        self.due.setdefault(height + self.params.maturity, []).append((prover, burned // 16, None))
-        self.issued -= burned - burned // 16
+        self.due.setdefault(height + self.params.maturity, []).append((prover, burned // 20, None))
+        self.issued -= burned - burned // 20
         return True
 
 
