@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from consensus.errors import NothingToBurn
-from consensus.rewards import burn, earns, pay_matured, pledge, reward, slot, subsidy
+from consensus.rewards import burn, earns, pay_matured, pledge, reward, slot, split, subsidy
 from consensus.state import Payout, Supply
 from consensus.task import Contract, TaskState
 from deepblock.codec import cid_of
@@ -286,6 +286,14 @@ def test_what_a_sponsor_paid_for_it_burns_too():
 def test_the_own_part_covers_a_quarter_of_every_slot():
     shares = [share_at(7, nonce=nonce) for nonce in range(PARAMS.max_shares)]
     assert paid(rewarded(7, shares), 7)[ALICE.address, None] >= 25 * DBK - 25 * DBK // 4
+
+
+def test_an_amount_is_split_between_the_block_its_shares_and_their_carrier():
+    share = share_at(7)
+    found = split(PARAMS, 960, block_at(7), Body((), (share,)), {FIRST})
+    assert found == [
+        Payout(ALICE.address, 480), Payout(BOB.address, 150, share.id), Payout(ALICE.address, 10, share.id),
+    ]  # fmt: skip
 
 
 def test_a_pledge_is_no_more_than_what_is_left_of_the_own_part():
