@@ -109,13 +109,16 @@ class Auditor:
         for proof in audit.accusations(body):
             await self.audit_accusation(block.header.parent, proof, source)
 
-    async def audit_share(self, share: Share, source: str | None) -> None:
-        """As much of a share as whoever carries it has to know; by the policy, nothing."""
+    async def audit_share(self, share: Share, source: str | None, segments: tuple[int, ...] = ()) -> bool:
+        """As much of a share as whoever carries it has to know, or these `segments`; by the policy, nothing, and then
+        False."""
         if self._policy == "headers":
-            return
+            return False
         spec = self._chain.specs[share.header.task]
-        await self._judge(share.header, share.seal, self._sample(spec, SHARE_SEGMENTS), source)
+        plan = Plan(segments) if segments else self._sample(spec, SHARE_SEGMENTS)
+        await self._judge(share.header, share.seal, plan, source)
         self.note_share(share)
+        return True
 
     async def audit_segments(
         self, block: Block, segments: tuple[int, ...], source: str | None = None

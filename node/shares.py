@@ -126,6 +126,7 @@ class Shares:
         self._check(share)
         try:
             await self.auditor.audit_share(share, source)
+            await self._settle(share, source)
         except Fraud as error:
             self._known[share.id] = Known(share, str(error))
             raise
@@ -135,6 +136,18 @@ class Shares:
         log.info(
             "share", height=share.header.height, id=str(share.id), miner=str(share.header.miner), **score
         )
+
+    async def _settle(self, share: Share, source: str | None) -> None:
+        """Of two seals of one session one is false, and whoever carries it pays for it (R7). A sample may miss that;
+        the first state in which they differ tells, since both have the one before it. Raises Fraud."""
+        for known in list(self._known.values()):
+            if known.state == "waiting" and known.share.header == share.header:
+                states = zip(known.share.seal.states, share.seal.states, strict=True)
+                differ = next(
+                    (segment for segment, (one, other) in enumerate(states, 1) if one != other), None
+                )
+                if differ and await self.auditor.audit_share(share, source, (differ,)):
+                    known.state = f"false segment {differ}: another seal of its session is true there"
 
     def _check(self, share: Share) -> None:
         params, network = self.chain.params, self.chain.network
