@@ -91,7 +91,7 @@ def _float32(a: Tensor, b: Tensor, bits: int) -> Tensor:
 def rescale(
     integers: Tensor, step_a: Tensor | float, step_b: Tensor | float, bias: Tensor | None = None
 ) -> Tensor:
-    """f32(integers · step_a · step_b) + bias, where none is +0.0: the product's value. Overwrites `integers`.
+    """f32(integers · step_a · step_b) + bias, or + 0.0 without one: the product's value. Overwrites `integers`.
 
     `integers`: float32 of at most 2^24, or float64. `bias`: [features], or [channels] of planes; never −0, so that it
     makes +0 of −0 as +0.0 does.

@@ -1,5 +1,5 @@
 """Grid, product, sum; exp and log; cross-entropy; the optimiser's update. The definition: sums are Python's
-integers, which need no bound, but for the float64 in `value`."""
+integers, which never overflow; only `value` needs one below 2^53."""
 
 import math
 from fractions import Fraction
@@ -98,7 +98,7 @@ def exact_sum(x: Array) -> Array:
 
 def sum_bits(terms: int) -> int:
     """Of the grid that n terms are summed on: 52 − ⌈log2 n⌉."""
-    return 52 - math.ceil(math.log2(terms))
+    return 52 - (terms - 1).bit_length()  # ⌈log2 n⌉
 
 
 # --- exp, log, cross-entropy ----------------------------------------------------------------------------
