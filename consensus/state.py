@@ -22,6 +22,7 @@ from deepblock.cid import Cid
 from deepblock.codec import decode, encode
 from deepblock.primitives import Address, Motes
 from deepblock.spec import TaskSpec
+from deepblock.state_proof import account_key
 from deepblock.types import Account
 
 Read = Callable[[bytes], bytes | None]
@@ -99,10 +100,6 @@ class Delta:
     @property
     def old(self) -> dict[bytes, bytes | None]:
         return {change.key: change.old for change in self.changes}
-
-
-def account_key(address: Address) -> bytes:
-    return b"a" + address
 
 
 def task_key(task: Cid) -> bytes:

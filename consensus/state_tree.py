@@ -7,18 +7,16 @@ so the trees of all blocks share what they have in common.
 
     leaf   = 0x00 ‖ path (32) ‖ SHA-256(value) (32)
     branch = 0x01 ‖ left (32) ‖ right (32)
+
+Whoever has only a header checks a key by the nodes on its path (`prove`, `deepblock.state_proof`).
 """
 
 import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from deepblock.primitives import Hash32
-
-EMPTY: Final = Hash32(bytes(32))
-_LEAF: Final = b"\x00"
-_BRANCH: Final = b"\x01"
+from deepblock.state_proof import BRANCH, EMPTY, LEAF, child, side
 
 Leaf = tuple[bytes, bytes | None]
 """A path and the hash of its value; None: no such key."""
@@ -47,11 +45,11 @@ def update(
 
     def join(left: bytes, right: bytes) -> bytes:
         """A lone leaf rises; everything else becomes a branch."""
-        if left == EMPTY and (right == EMPTY or load(right)[:1] == _LEAF):
+        if left == EMPTY and (right == EMPTY or load(right)[:1] == LEAF):
             return right
-        if right == EMPTY and load(left)[:1] == _LEAF:
+        if right == EMPTY and load(left)[:1] == LEAF:
             return left
-        return store(_BRANCH + left + right)
+        return store(BRANCH + left + right)
 
     def build(depth: int, items: list[Leaf]) -> bytes:
         """A subtree of these leaves alone."""
@@ -60,7 +58,7 @@ def update(
         if len(items) == 1:
             path, value = items[0]
             assert value is not None
-            return store(_LEAF + path + value)
+            return store(LEAF + path + value)
         zeros, ones = _split(depth, items)
         return join(build(depth + 1, zeros), build(depth + 1, ones))
 
@@ -69,7 +67,7 @@ def update(
         if not items:
             return name
         node = b"" if name == EMPTY else load(name)
-        if node[:1] == _BRANCH:
+        if node[:1] == BRANCH:
             zeros, ones = _split(depth, items)
             return join(change(node[1:33], depth + 1, zeros), change(node[33:65], depth + 1, ones))
         if node and (len(items) > 1 or items[0][0] != node[1:33]):  # a leaf that is not the one to be changed
@@ -77,6 +75,17 @@ def update(
         return build(depth, [leaf for leaf in items if leaf[1] is not None])
 
     return Hash32(change(root, 0, list(leaves))), fresh
+
+
+def prove(root: Hash32, key: bytes, read: Callable[[bytes], bytes]) -> tuple[bytes, ...]:
+    """The nodes on the path of `key`, from the root to a leaf or to where there is nothing."""
+    path, name, nodes = hashlib.sha256(key).digest(), bytes(root), []
+    while name != EMPTY:
+        nodes.append(read(name))
+        if nodes[-1][:1] == LEAF:
+            break
+        name = child(nodes[-1], side(path, len(nodes) - 1))
+    return tuple(nodes)
 
 
 def _split(depth: int, items: list[Leaf]) -> tuple[list[Leaf], list[Leaf]]:

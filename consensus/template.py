@@ -4,11 +4,11 @@ from consensus.difficulty import floor
 from consensus.header import Ancestry, median_time, required_difficulty
 from consensus.params import VERSION, Params
 from consensus.state import State
-from consensus.state_tree import EMPTY
 from consensus.task import Schedule, TaskState, base_task, specs
 from deepblock.cid import Cid
 from deepblock.codec import cid_of
 from deepblock.primitives import Address
+from deepblock.state_proof import EMPTY
 from deepblock.types import Block, Body, Header, Result, Score, Seal
 
 

@@ -186,6 +186,17 @@ class AccountInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class StateProof:
+    """What an account had after the parent of `header`'s block. `value`: canonical bytes of the account in hex, None
+    where there is none. `nodes`: of the state's tree, in hex, from `header.state_root` on (`deepblock.state_proof`)."""
+
+    address: Address
+    header: Header
+    value: str | None
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionInfo:
     """`block`, `height` and `index` (in the body): None while pending."""
 

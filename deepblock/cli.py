@@ -12,7 +12,7 @@ from typing import Any, Final
 import deepblock
 from deepblock.client import ClientError
 from deepblock.codec import Malformed
-from deepblock.commands import chain, files, replay, task, task_open, task_watch, wallet
+from deepblock.commands import chain, files, proof, replay, task, task_open, task_watch, wallet
 from deepblock.commands.context import DATA_DIR_VARIABLE, CommandError, Context
 from deepblock.data import DataError
 from deepblock.importers.folder import EXPECTED
@@ -85,6 +85,17 @@ def _add_chain(commands: Any) -> None:
 
     command = _add(commands, "balance", chain.balance, "what an address holds, the wallet's unless said")
     command.add_argument("address", nargs="?", metavar="ADDRESS")
+
+    command = _add(
+        commands, "prove", proof.prove, "a file that shows what an address holds, to whoever has a header"
+    )
+    command.add_argument("address", nargs="?", metavar="ADDRESS", help="the wallet's unless said")
+    command.add_argument("-o", "--output", type=Path, default=Path("proof.json"), metavar="FILE")
+    command = _add(commands, "verify-proof", proof.verify_proof, "check such a file; asks no node")
+    command.add_argument("file", type=Path, metavar="FILE")
+    command.add_argument(
+        "--header", metavar="CID", help="the header that you trust; else the file's is shown"
+    )
 
 
 def _add_money(commands: Any) -> None:

@@ -138,6 +138,10 @@ class Client:
     def state_get_account(self, address: Address) -> api.AccountInfo:
         return self._ask(api.AccountInfo, "state_getAccount", address)
 
+    def state_get_proof(self, address: Address) -> api.StateProof:
+        """To be checked by `deepblock.state_proof.check_proof`, against a header that is trusted."""
+        return self._ask(api.StateProof, "state_getProof", address)
+
     def tx_send(self, transaction: Transaction) -> Cid:
         """The id. Raises RpcError with code `api.REFUSED` and the rule's sentence."""
         return self._ask(Cid, "tx_send", transaction)

@@ -11,13 +11,14 @@ from consensus.header import Ancestry
 from consensus.params import Params
 from consensus.shares import Below, Past
 from consensus.state import SPECS, Delta, Read, State
-from consensus.state_tree import EMPTY, update
+from consensus.state_tree import prove, update
 from consensus.task import specs
 from consensus.template import genesis, genesis_state
 from deepblock.cid import Cid
 from deepblock.codec import decode, encode
 from deepblock.spec import TaskSpec
-from deepblock.types import Block, Body
+from deepblock.state_proof import EMPTY
+from deepblock.types import Block, Body, Header
 from node.errors import StartError
 from node.storage import schema
 from node.storage.database import Batch, Database, DatabaseCorrupt
@@ -95,6 +96,14 @@ class Chain:
         for block in way.apply:
             changed.update(self._delta(block).new)
         return State(_overlaid(changed, self._read_state))
+
+    def prove(self, key: bytes) -> tuple[Header, bytes | None, tuple[bytes, ...]]:
+        """The head's header, what the state that it commits to, that after its parent, has at `key`, and the nodes that
+        show it. There is a block above the genesis."""
+        block = self.block(self.head.id)
+        assert block is not None and block.height, "the genesis commits to no state"
+        header = block.header
+        return header, self.state(header.parent).read(key), prove(header.state_root, key, self._read_tree)
 
     def past(self, parent: Cid) -> Past:
         """What the shares of a child of `parent` may stand on: its last blocks."""

@@ -16,13 +16,14 @@ from consensus.market import pending
 from consensus.params import Params
 from consensus.shares import Below, Past
 from consensus.state import State
-from consensus.state_tree import EMPTY, update
+from consensus.state_tree import update
 from consensus.task import TaskState
 from consensus.template import genesis, genesis_state
 from consensus.transaction import apply_transaction
 from consensus.transition import apply_block, check_block, check_chained
 from deepblock.cid import Cid
 from deepblock.spec import TaskSpec
+from deepblock.state_proof import EMPTY
 from deepblock.transactions import FraudProof, Transaction
 from deepblock.types import Block, Body, Header, Result, Seal, Share
 from node.lab import training

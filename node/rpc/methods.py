@@ -14,6 +14,7 @@ from deepblock.cid import Cid
 from deepblock.codec import U64
 from deepblock.primitives import Address
 from deepblock.spec import session_macs
+from deepblock.state_proof import account_key
 from deepblock.transactions import Transaction
 from deepblock.types import Block
 from node.rpc.registry import NotFound, method
@@ -153,6 +154,16 @@ def state_get_account(node: Services, address: Address) -> api.AccountInfo:
         nonce=account.nonce,
         next_nonce=node.mempool.next_nonce(address, state),
     )
+
+
+@method("state_getProof")
+def state_get_proof(node: Services, address: Address) -> api.StateProof:
+    """What an address had after the head's parent, with the nodes that show it to whoever has the head's header."""
+    if not node.chain.head.height:
+        raise NotFound("there is no block above the genesis yet whose header commits to a state")
+    header, value, nodes = node.chain.prove(account_key(address))
+    shown = None if value is None else value.hex()
+    return api.StateProof(address, header, shown, tuple(one.hex() for one in nodes))
 
 
 @method("tx_send")

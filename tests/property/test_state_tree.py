@@ -3,7 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus.state_tree import EMPTY, update
+from consensus.state_tree import update
+from deepblock.state_proof import EMPTY
 from tests.unit.consensus.test_state_tree import Tree, reference
 
 KEYS = st.integers(0, 30).map(lambda number: b"key %d" % number)

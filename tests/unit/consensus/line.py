@@ -11,11 +11,12 @@ from consensus.params import Params
 from consensus.seal import gate, limit, ticket
 from consensus.shares import Below, Past
 from consensus.state import State
-from consensus.state_tree import EMPTY, update
+from consensus.state_tree import update
 from consensus.template import candidate, genesis, genesis_state
 from consensus.transition import apply_block, check_block, check_chained
 from deepblock.cid import Cid
 from deepblock.primitives import Address
+from deepblock.state_proof import EMPTY
 from deepblock.types import Block, Body, Header, Score, Seal, Share
 from tests.unit.consensus.parts import GUESSING, NOBODY, PARAMS, named
 

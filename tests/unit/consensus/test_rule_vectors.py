@@ -9,9 +9,10 @@ from pydantic import TypeAdapter
 from consensus.params import Params
 from consensus.rewards import CARRIERS_PART, PLEDGED_PART, slot, subsidy
 from consensus.seal import GATE_FAILED, GATE_PASSED, limit, ticket
-from consensus.state_tree import EMPTY, update
+from consensus.state_tree import update
 from consensus.transition import apply_block, check_block, check_chained
 from deepblock.codec import cid_of, decode, encode
+from deepblock.state_proof import EMPTY
 from deepblock.transactions import Transaction, signing_bytes
 from deepblock.types import Block, Body, Header, Seal, Share
 from node.config import load_params

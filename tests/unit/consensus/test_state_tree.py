@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from consensus.state_tree import EMPTY, update
+from consensus.state_tree import update
+from deepblock.state_proof import EMPTY
 
 
 def sha(data: bytes) -> bytes:

@@ -479,3 +479,59 @@ def flip_bit(folder, cid):
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
+
+
+# --- proofs ------------------------------------------------------------------------------------------------
+
+
+def test_what_an_address_holds_is_proven_to_whoever_has_a_header(parts, run, tmp_path, monkeypatch):
+    for _ in range(5):
+        parts.grow()
+    file = tmp_path / "proof.json"
+    status, out, _ = run("prove", "-o", file)
+    assert status == 0 and "verify-proof" in out
+    header = parts.chain.block(parts.chain.head.id).header
+    held = parts.chain.state(header.parent).account(parts.wallet.address)
+    assert held.balance > 0
+    monkeypatch.setenv("DEEPBLOCK_DATA_DIR", str(tmp_path / "nowhere"))  # no node is asked
+    status, out, _ = run("verify-proof", file, "--header", header.cid, "--json")
+    assert status == 0
+    assert json.loads(out) == {
+        "address": str(parts.wallet.address), "balance": str(held.balance), "nonce": held.nonce,
+        "height": header.height - 1, "header": str(header.cid),
+    }  # fmt: skip
+
+    answer = tmp_path / "answer.json"  # as curl has it
+    answer.write_text(json.dumps({"jsonrpc": "2.0", "id": 1, "result": json.loads(file.read_text())}))
+    assert run("verify-proof", answer)[0] == 0
+
+    status, _, error = run("verify-proof", file, "--header", parts.chain.network)
+    assert status == 1 and str(header.cid) in error
+    proof = json.loads(file.read_text())
+    for change, why in (
+        ({"value": None}, "claims that there is none"),
+        ({"address": str(BOB)}, "proves nothing"),
+        ({"nodes": proof["nodes"][1:]}, "proves nothing"),
+        ({"nodes": ["zz"]}, "proves nothing"),
+        ({"header": None}, "is no proof"),
+    ):
+        file.write_text(json.dumps(proof | change))
+        status, _, error = run("verify-proof", file)
+        assert status == 1 and why in error
+    file.write_text("[" * 100_000)
+    assert run("verify-proof", file)[2].count("is no proof") == 1
+
+
+def test_an_address_that_holds_nothing_is_proven_too(parts, run, tmp_path):
+    for _ in range(2):
+        parts.grow()
+    file = tmp_path / "proof.json"
+    assert run("prove", BOB, "-o", file)[0] == 0
+    assert json.loads(file.read_text())["value"] is None
+    status, out, _ = run("verify-proof", file)
+    assert status == 0 and "0 DBK" in out
+
+
+def test_the_genesis_commits_to_no_state(run, tmp_path):
+    status, _, error = run("prove", "-o", tmp_path / "proof.json")
+    assert status == 1 and "no block above the genesis" in error

@@ -6,11 +6,12 @@ import pytest
 
 from consensus.fork_choice import Switch
 from consensus.state import Delta, Sessions
-from consensus.state_tree import EMPTY, update
+from consensus.state_tree import update
 from consensus.template import genesis
 from consensus.transition import apply_block
 from deepblock.codec import encode
 from deepblock.primitives import DBK
+from deepblock.state_proof import EMPTY
 from deepblock.types import Body, Share
 from node.chain import Chain
 from node.errors import StartError
