@@ -6,6 +6,7 @@ decimal strings of MACs with 16 fractional bits, times Unix seconds.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, Literal
 
 from deepblock.cid import Cid
@@ -55,11 +56,23 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """`state`: starting, syncing, synced, or alone (no peer). `target`: the greatest height that a peer has shown."""
+    """`state`: starting (no peer has answered yet), headers (somebody claims a heavier chain), blocks (it is being
+    taken), synced, or alone (no peer). `target`: the height of the chain that is being taken, as its peer tells;
+    `percent`: of it, that is here; `eta`: seconds until all of it is, null where that is not known."""
 
     state: str
     height: int
     target: int
+    percent: float
+    eta: float | None
+
+    @property
+    def progress(self) -> str:
+        """'blocks 1,204/2,000, 60%, 0:00:07 left'; only the state where there is nothing to catch up with."""
+        if self.height >= self.target:
+            return self.state
+        left = "" if self.eta is None else f", {timedelta(seconds=round(self.eta))} left"
+        return f"{self.state} {self.height:,}/{self.target:,}, {self.percent:.0f}%{left}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from node.rpc.services import Services
 from node.serve import Service
 from node.shares import Shares
 from node.storage.database import Database
-from node.sync import Sync
+from node.sync.catch_up import Sync
 from node.tasks import TaskData
 from node.terminal import Terminal
 

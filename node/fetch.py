@@ -19,6 +19,8 @@ log = structlog.get_logger("fetch")
 
 ASK_TIMEOUT = 15.0
 """Seconds a peer has for one reply."""
+HEADERS_TIMEOUT = 5.0
+"""Seconds for one with headers: there are others who have them."""
 
 T = TypeVar("T")
 
@@ -45,12 +47,12 @@ class Fetcher:
 
     async def chain(self, peer: str, known: tuple[Cid, ...]) -> Chain:
         """Raises DoorError, Malformed."""
-        return await self._ask(peer, HEADERS, Locate(known), Chain)
+        return await self._ask(peer, HEADERS, Locate(known), Chain, HEADERS_TIMEOUT)
 
     async def structure(self, cid: Cid, prefer: str | None = None) -> bytes:
         """The bytes of one DAG-CBOR block. Raises NotAvailable."""
         for peer in self._sources(prefer):
-            found = await self._want(peer, [cid])
+            found = await self.pieces(peer, [cid])
             if cid in found:
                 return found[cid]
         raise NotAvailable(cid)
@@ -61,7 +63,7 @@ class Fetcher:
         until = time.monotonic() + patience
         while missing := self._blobs.missing(cid, max_size):
             for peer in self._sources(prefer):
-                found = await self._want(peer, missing[:MAX_PIECES])
+                found = await self.pieces(peer, missing[:MAX_PIECES])
                 for piece, data in found.items():
                     if len(data) > MAX_BLOCK:
                         raise codec.Malformed(f"{piece} is a block of {len(data)} bytes, at most {MAX_BLOCK}")
@@ -80,8 +82,8 @@ class Fetcher:
         connected = {peer.id for peer in self._door.peers()}
         return [prefer, *others] if prefer in connected else others
 
-    async def _want(self, peer: str, cids: Sequence[Cid]) -> dict[Cid, bytes]:
-        """What one peer has of it; nothing where it fails."""
+    async def pieces(self, peer: str, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+        """What one peer has of these blocks; nothing where it fails."""
         try:
             reply = await self._ask(peer, WANT, Want(tuple(cids)), Pieces)
         except DoorError as error:
@@ -100,8 +102,10 @@ class Fetcher:
             found[cid] = data
         return found
 
-    async def _ask(self, peer: str, protocol: str, request: object, reply: type[T]) -> T:
+    async def _ask(
+        self, peer: str, protocol: str, request: object, reply: type[T], timeout: float = ASK_TIMEOUT
+    ) -> T:
         data = await self._door.ask(
-            peer, protocol, codec.encode(request), timeout=ASK_TIMEOUT, max_reply=MAX_REPLY
+            peer, protocol, codec.encode(request), timeout=timeout, max_reply=MAX_REPLY
         )
         return codec.decode(reply, data, MAX_REPLY)

@@ -30,7 +30,7 @@ from node.p2p.events import Fault, Gossip, PeerDown, PeerUp, Validator
 from node.peers import BAN_SCORE, Peers
 from node.pipeline import MAX_BLOCK, MAX_TRANSACTION, Disproved, Origin, Pipeline
 from node.shares import MAX_SHARE, Shares
-from node.sync import Sync
+from node.sync.catch_up import Sync
 
 log = structlog.get_logger("gossip")
 

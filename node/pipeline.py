@@ -119,14 +119,18 @@ class Pipeline:
         Whoever brings a block that is on its way already waits for the same verdict.
         """
         block = decode(Block, data, MAX_BLOCK)
-        await self._verdicts.of(block.id, lambda: self._take(block, origin, body))
+        await self.take(block, origin, body)
         return block
+
+    async def take(self, block: Block, origin: Origin, body: Body | None = None) -> None:
+        """As `receive`, of a block that is decoded."""
+        await self._verdicts.of(block.id, lambda: self._judge(block, origin, body))
 
     def is_judging(self, block: Cid) -> bool:
         """Whether somebody has brought it, and it has no verdict yet."""
         return block in self._verdicts
 
-    async def _take(self, block: Block, origin: Origin, body: Body | None) -> None:
+    async def _judge(self, block: Block, origin: Origin, body: Body | None) -> None:
         if self._chain.node(block.id):
             return
         began = time.perf_counter()

@@ -6,6 +6,7 @@ from typing import TypeVar
 from deepblock import codec
 from deepblock.blockstore import Blockstore, Missing
 from deepblock.cid import DAG_CBOR, Cid
+from deepblock.types import Block
 from node import messages
 from node.chain import Chain
 from node.messages import Locate, Pieces, Status, Want
@@ -55,11 +56,11 @@ class Service:
         blocks, size = [], 0
         for height in range(start + 1, min(start + messages.MAX_HEADERS, self._chain.head.height) + 1):
             at = self._chain.id_at(height)
-            block = self._chain.block(at) if at else None
-            if block is None or size > messages.PIECES_BUDGET:
+            data = self._chain.raw(at) if at else None
+            if data is None or size > messages.PIECES_BUDGET:
                 break
-            size += len(codec.encode(block))
-            blocks.append(block)
+            size += len(data)
+            blocks.append(codec.decode(Block, data))
         return codec.encode(messages.Chain(tuple(blocks)))
 
     def _canonical_height(self, block: Cid) -> int | None:

@@ -79,7 +79,7 @@ def _head(now: Snapshot) -> str:
 
 def _doing(now: Snapshot) -> str:
     if now.sync.state not in ("synced", "alone"):
-        return f"{now.sync.state} {now.sync.height:,}/{max(now.sync.height, now.sync.target):,}"
+        return now.sync.progress
     if not now.miner.mining:
         return "not mining"
     done = now.miner.step / now.miner.steps if now.miner.steps else 0.0

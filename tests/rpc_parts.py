@@ -28,7 +28,7 @@ from node.rpc.server import Server
 from node.rpc.services import Services
 from node.shares import Known
 from node.storage.database import Database
-from node.sync import SyncStatus
+from node.sync.progress import SyncStatus
 
 TRAIN, HELDOUT = embedded()
 
@@ -117,7 +117,7 @@ class Parts:
         self.mempool = Mempool(self.params, self.chain.network)
         self.blobs = Blockstore(self.folder / "blobs")
         self.status = MinerStatus(mining=True, address=self.wallet.address)
-        self.sync = SyncStatus("synced", 0, 0)
+        self.sync = SyncStatus("synced", 0, 0, 100.0, None)
         self.services = Services(
             chain=self.chain,
             mempool=self.mempool,

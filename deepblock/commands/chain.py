@@ -28,11 +28,10 @@ def status(context: Context, options: Namespace) -> int:
     account = client.state_get_account(miner.address)
     found = Status(client.node_info(), client.chain_head(), miner, account)
     node, head = found.node, found.head
-    where = "" if node.sync.state in ("synced", "alone") else f" ({node.sync.height} of {node.sync.target})"
     rows = [
         (
             "network",
-            f"{node.network_name}, {node.sync.state}{where}, {_count(node.peers, 'peer')}, {node.version}",
+            f"{node.network_name}, {node.sync.progress}, {_count(node.peers, 'peer')}, {node.version}",
         ),
         ("head", f"block {head.height:,}, {head.age:,} s ago, {head.id}"),
         ("task", f"{head.task_name}, {describe(head.held_out)}"),

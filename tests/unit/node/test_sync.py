@@ -1,6 +1,7 @@
 """Whom a false block is blamed on while a node catches up. Only the worker and the network are not real."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from node.messages import Chain as Shown
 from node.messages import Status
 from node.peers import BAN_SCORE
 from node.pipeline import Origin, Pipeline
-from node.sync import UNHEARD, Sync
+from node.sync.catch_up import UNHEARD, Sync
 from tests.unit.consensus.line import Line
 from tests.unit.node.chain_parts import open_chain
 
@@ -32,6 +33,9 @@ class Net:
 
     async def chain(self, peer: str, known: tuple[Cid, ...]) -> Shown:
         return Shown(() if self.block.id in known else (self.block,))
+
+    async def pieces(self, peer: str, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+        return {self.body.cid: encode(self.body)}
 
     async def structure(self, cid: Cid, prefer: str | None = None) -> bytes:
         return encode(self.body)
@@ -76,7 +80,7 @@ def test_who_shows_a_false_block_is_banned_but_where_others_have_brought_it(
         pipeline = Pipeline(chain, mempool, net, audits, publish, clock)  # type: ignore[arg-type]
         sync = Sync(chain, pipeline, net, None, net, None, alone=False)  # type: ignore[arg-type]
         head = chain.tree.child(block, line.tree.nodes[block.id].state_root)
-        sync._known[PEER] = Status(chain.network, head.id, head.height, head.weight, (), ())
+        sync.statuses.known[PEER] = Status(chain.network, head.id, head.height, head.weight, (), ())
         gossip = None
         if way != "alone":
             gossip = asyncio.create_task(pipeline.receive(encode(block), Origin("gossip", "another")))

@@ -71,8 +71,8 @@ def test_the_line_of_a_node_that_earns(parts):
 
 
 def test_a_node_that_catches_up_or_does_not_mine_says_so(parts):
-    parts.sync = replace(parts.sync, state="syncing", height=40, target=128)
-    assert "syncing 40/128" in line(snapshot(parts.services), 200)
+    parts.sync = replace(parts.sync, state="blocks", height=40, target=1280, percent=3.125, eta=61.5)
+    assert "blocks 40/1,280, 3%, 0:01:02 left" in line(snapshot(parts.services), 200)
     parts.sync = replace(parts.sync, state="synced")
     parts.status = replace(parts.status, mining=False)
     assert "not mining" in line(snapshot(parts.services), 200)

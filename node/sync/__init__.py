@@ -1,0 +1,1 @@
+"""Catching up with the heaviest chain that any peer can show."""

@@ -1,0 +1,1 @@
+"""What a network of nodes does under load, lies and loss, measured with real processes: `python -m tests.network NAME`."""
