@@ -30,6 +30,7 @@ from node.p2p.events import DoorError, ListenError
 from node.peers import Peers
 from node.pipeline import Pipeline
 from node.proofs import Proofs
+from node.relay import Relay
 from node.retention import Retention
 from node.rpc.server import Server
 from node.rpc.services import Services
@@ -67,7 +68,7 @@ class App:
         network = self.chain.network
         self.blobs = Blockstore(folder / BLOBS)
         self.mempool = Mempool(params, network)
-        self.service = Service(self.chain, self.blobs)
+        self.service = Service(self.chain, self.blobs, self.mempool)
         self.door = Door(
             key=_node_key(folder / NODE_KEY),
             host=config.p2p_host,
@@ -85,6 +86,10 @@ class App:
         self.pipeline = Pipeline(
             self.chain, self.mempool, self.fetcher, self.auditor, self._publish, time.time
         )
+        self.relay = Relay(
+            params, network, self.mempool, self.pipeline, self.fetcher, self.door, self.peers, self._publish
+        )
+        self.pipeline.on_transaction.append(self.relay.tell)
         self.shares = Shares(self.chain, self.auditor, self.blobs, self._publish, time.time)
         self.proofs = Proofs(self.chain, self.auditor, self.mempool, self.pipeline, wallet)
         self.frauds = Frauds(self.chain, self.auditor, self.pipeline, self.proofs)
@@ -117,6 +122,7 @@ class App:
             async with asyncio.TaskGroup() as group:
                 parts = [
                     self.ears.run(), self.peers.run(), self.sync.run(), self.data.run(),
+                    self.relay.run(self.sync.ready),
                     Terminal(self.services).run(),
                 ]  # fmt: skip
                 if self.config.audit != "headers":

@@ -10,7 +10,20 @@ import structlog
 from deepblock import codec
 from deepblock.blockstore import MAX_BLOCK, Blockstore
 from deepblock.cid import Cid, cid_of_block
-from node.messages import HEADERS, MAX_PIECES, MAX_REPLY, STATUS, WANT, Chain, Locate, Pieces, Status, Want
+from node.messages import (
+    HEADERS,
+    MAX_PIECES,
+    MAX_REPLY,
+    POOL,
+    STATUS,
+    WANT,
+    Chain,
+    Locate,
+    Pieces,
+    Pool,
+    Status,
+    Want,
+)
 from node.p2p.door import Door
 from node.p2p.events import DoorError
 from node.peers import BAN_SCORE, Peers
@@ -48,6 +61,11 @@ class Fetcher:
     async def chain(self, peer: str, known: tuple[Cid, ...]) -> Chain:
         """Raises DoorError, Malformed."""
         return await self._ask(peer, HEADERS, Locate(known), Chain, HEADERS_TIMEOUT)
+
+    async def pool(self, peer: str) -> tuple[Cid, ...]:
+        """The transactions that wait there. Raises DoorError, Malformed."""
+        data = await self._door.ask(peer, POOL, b"", timeout=ASK_TIMEOUT, max_reply=MAX_REPLY)
+        return codec.decode(Pool, data, MAX_REPLY).ids
 
     async def structure(self, cid: Cid, prefer: str | None = None) -> bytes:
         """The bytes of one DAG-CBOR block. Raises NotAvailable."""

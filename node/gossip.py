@@ -6,6 +6,7 @@ is the author of nothing that it has not checked.
 """
 
 import asyncio
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -21,10 +22,9 @@ from consensus.transaction import check_transaction
 from consensus.transition import check_block
 from deepblock.cid import Cid
 from deepblock.codec import Malformed, decode
-from deepblock.transactions import Transaction
 from deepblock.types import Block, Share
 from node.frauds import MAX_ACCUSATION, Frauds
-from node.messages import Accusation, topic_of
+from node.messages import MAX_BATCH, Accusation, Batch, topic_of
 from node.p2p.door import Door
 from node.p2p.events import Fault, Gossip, PeerDown, PeerUp, Validator
 from node.peers import BAN_SCORE, Peers
@@ -40,6 +40,11 @@ SEALS: Final = 2
 """Seals of one header that are passed on; an honest header has one, and anybody can glue a false one to it."""
 REMEMBERED: Final = 4_096
 """Headers whose seals are counted."""
+TRANSACTIONS_A_SECOND: Final = 1_000.0
+TRANSACTIONS_AT_ONCE: Final = 4_000.0
+"""Transactions of one neighbour that are checked: about a tenth of a core, and a burst."""
+MAX_BATCH_MESSAGE: Final = MAX_BATCH + MAX_TRANSACTION + 1_024
+"""Bytes."""
 FAULT: Final = 20
 """Penalty points for a broken frame: five of them, and the peer is banned."""
 
@@ -47,6 +52,7 @@ FAULT: Final = 20
 def validators(params: Params, network: Cid, spec_of: SpecOf) -> dict[str, Validator]:
     """Topic → check, run in the libp2p thread. They raise for what its sender could have seen to be false."""
     seals: OrderedDict[Cid, set[Cid]] = OrderedDict()
+    allowance = Allowance()
 
     def session_is_plausible(session: Block | Share, check: Callable[[], None]) -> bool:
         """Of each header, only so many seals are passed on; of a task that is not known here, nothing."""
@@ -70,8 +76,12 @@ def validators(params: Params, network: Cid, spec_of: SpecOf) -> dict[str, Valid
         share = decode(Share, data, MAX_SHARE)
         return session_is_plausible(share, lambda: check_share(params, network, share, spec_of))
 
-    def transaction_is_plausible(peer: str, data: bytes) -> bool:
-        check_transaction(params, network, decode(Transaction, data, MAX_TRANSACTION))
+    def batch_is_plausible(peer: str, data: bytes) -> bool:
+        transactions = decode(Batch, data, MAX_BATCH_MESSAGE).transactions
+        if not allowance.take(peer, len(transactions)):
+            return False
+        for transaction in transactions:
+            check_transaction(params, network, transaction)
         return True
 
     def accusation_is_plausible(peer: str, data: bytes) -> bool:
@@ -81,9 +91,28 @@ def validators(params: Params, network: Cid, spec_of: SpecOf) -> dict[str, Valid
     return {
         topic_of(network, "blocks"): block_is_plausible,
         topic_of(network, "shares"): share_is_plausible,
-        topic_of(network, "transactions"): transaction_is_plausible,
+        topic_of(network, "transactions"): batch_is_plausible,
         topic_of(network, "frauds"): accusation_is_plausible,
     }
+
+
+class Allowance:
+    """Of each neighbour's transactions, so many are checked; what comes too fast is fetched from its pool later."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # peer → when, and how many then
+
+    def take(self, peer: str, count: int) -> bool:
+        """Whether `count` more may be checked now."""
+        now = self._clock()
+        since, left = self._left.pop(peer, (now, TRANSACTIONS_AT_ONCE))
+        left = min(TRANSACTIONS_AT_ONCE, left + (now - since) * TRANSACTIONS_A_SECOND)
+        enough = count <= left
+        self._left[peer] = (now, left - count if enough else left)
+        if len(self._left) > REMEMBERED:
+            self._left.popitem(last=False)
+        return enough
 
 
 class Ears:
@@ -122,9 +151,11 @@ class Ears:
             case "frauds":
                 self._begin(message, what, self._take_accusation)
             case _:
-                with suppress(RuleError):  # not payable, or known: an honest neighbour may have another head
-                    transaction = decode(Transaction, message.data, MAX_TRANSACTION)
-                    self._pipeline.receive_transaction(transaction, "gossip")
+                for transaction in decode(Batch, message.data, MAX_BATCH_MESSAGE).transactions:
+                    with suppress(
+                        RuleError
+                    ):  # not payable, or known: an honest neighbour may have another head
+                        self._pipeline.receive_transaction(transaction, "gossip", checked=True)
 
     def _begin(self, message: Gossip, what: str, take: Callable[[Gossip], Awaitable[None]]) -> None:
         """As a task of its own, unless too many of this neighbour's are being checked."""

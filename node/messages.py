@@ -4,9 +4,10 @@
 |-------------------------|---------|---------|-------------------------------------------------------|
 | /deepblock/status/1     | Status  | Status  | who stands where, and who else is there               |
 | /deepblock/headers/1    | Locate  | Chain   | the blocks (without bodies) that follow a common one  |
-| /deepblock/want/1       | Want    | Pieces  | IPLD blocks by CID: bodies, and parts of files        |
+| /deepblock/want/1       | Want    | Pieces  | IPLD blocks by CID: bodies, transactions, parts of files |
+| /deepblock/pool/1       | nothing | Pool    | the transactions that wait                            |
 
-Gossip topics carry one Block, Transaction, Share or Accusation a message, and are named after the network.
+Gossip topics carry one Block, Batch (of transactions), Share or Accusation a message, and are named after the network.
 """
 
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from typing import Final
 
 from deepblock.cid import Cid
 from deepblock.codec import U16, U64, U128
+from deepblock.transactions import Transaction
 from deepblock.types import Block
 
 STATUS: Final = "/deepblock/status/1"
 HEADERS: Final = "/deepblock/headers/1"
 WANT: Final = "/deepblock/want/1"
+POOL: Final = "/deepblock/pool/1"
 
 MAX_ADDRESSES: Final = 32
 """Multiaddrs in a Status; more are ignored."""
@@ -28,6 +31,8 @@ MAX_HEADERS: Final = 128
 """Blocks in a Chain."""
 MAX_PIECES: Final = 64
 """CIDs in a Want."""
+MAX_BATCH: Final = 64 << 10
+"""Bytes of the transactions of a Batch, and one more of any size."""
 MAX_REPLY: Final = 5 << 20
 """Bytes of a reply."""
 PIECES_BUDGET: Final = 4 << 20
@@ -70,6 +75,20 @@ class Pieces:
     """In the order asked. None: not here. Shorter than the request where the reply was full."""
 
     pieces: tuple[bytes | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Ids, in the order in which they came: of one sender's, each can be paid after those before it."""
+
+    ids: tuple[Cid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """In an order in which they can be paid."""
+
+    transactions: tuple[Transaction, ...]
 
 
 @dataclass(frozen=True, slots=True)

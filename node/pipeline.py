@@ -87,7 +87,8 @@ class BodyMissing(NotYet):
 
 
 class Pipeline:
-    """Takes blocks and transactions in. `on_head` is called after every change of the head."""
+    """Takes blocks and transactions in. `on_head` is called after every change of the head, `on_transaction` for each
+    that the others are to hear of."""
 
     def __init__(
         self,
@@ -110,6 +111,7 @@ class Pipeline:
         self._verdicts = Verdicts()
         self._accusations: dict[Cid, Accusation] = {}
         self.on_head: list[Callable[[Switch], None]] = []
+        self.on_transaction: list[Callable[[Transaction], None]] = []
 
     # --- blocks --------------------------------------------------------------------------------------------
 
@@ -155,12 +157,13 @@ class Pipeline:
             await self._publish(topic_of(self._chain.network, "blocks"), encode(block))
         else:
             self._tell(block, body, origin, began)
-        await self._return(returned)
+        self._announce(returned)
 
-    async def _return(self, transactions: list[Transaction]) -> None:
-        """Tells the others of transactions that are back in the pool."""
+    def _announce(self, transactions: Iterable[Transaction]) -> None:
+        """Tells the others of what is new in the pool, or back in it."""
         for transaction in transactions:
-            await self._publish(topic_of(self._chain.network, "transactions"), encode(transaction))
+            for listener in self.on_transaction:
+                listener(transaction)
 
     def _tell(self, block: Block, body: Body, origin: Origin, began: float) -> None:
         log.info(
@@ -211,7 +214,8 @@ class Pipeline:
             "block_disproved", height=block.height, id=str(block.id), reason=str(fraud), gone=len(gone)
         )
         switch = self._chain.invalidate(block.id, str(fraud))
-        await self._return(self._follow(switch, self._transactions(switch.apply)) if switch else [])
+        if switch:
+            self._announce(self._follow(switch, self._transactions(switch.apply)))
         await self._accuse(block.id)
 
     def _note(self, blocks: Iterable[Cid], block: Block, fraud: Fraud) -> None:
@@ -291,15 +295,15 @@ class Pipeline:
 
     # --- transactions --------------------------------------------------------------------------------------
 
-    async def submit_transaction(self, transaction: Transaction, way: str) -> None:
+    def submit_transaction(self, transaction: Transaction, way: str) -> None:
         """From this node's own users: into the pool, and to the others. Raises RuleError with a plain reason."""
         self.receive_transaction(transaction, way)
-        await self._publish(topic_of(self._chain.network, "transactions"), encode(transaction))
+        self._announce([transaction])
 
-    def receive_transaction(self, transaction: Transaction, way: str) -> None:
-        """Into the pool. Raises RuleError."""
+    def receive_transaction(self, transaction: Transaction, way: str, checked: bool = False) -> None:
+        """Into the pool. `checked`: it is known to meet rule L1. Raises RuleError."""
         try:
-            self._mempool.add(transaction, self._chain.state(), self._chain.head.height + 1)
+            self._mempool.add(transaction, self._chain.state(), self._chain.head.height + 1, checked)
         except RuleError as error:
             log.debug("transaction_refused", id=str(transaction.id), way=way, reason=str(error))
             raise

@@ -111,6 +111,6 @@ class Proofs:
         transaction = wallet.sign(proof)
         self._note(transaction.id, True)
         try:
-            await self._pipeline.submit_transaction(transaction, "own")
+            self._pipeline.submit_transaction(transaction, "own")
         except RuleError as error:  # another was faster, or there is no money for the fee
             log.info("accusation_not_sent", share=str(share.id), reason=str(error))

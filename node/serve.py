@@ -9,7 +9,8 @@ from deepblock.cid import DAG_CBOR, Cid
 from deepblock.types import Block
 from node import messages
 from node.chain import Chain
-from node.messages import Locate, Pieces, Status, Want
+from node.mempool import Mempool
+from node.messages import Locate, Pieces, Pool, Status, Want
 from node.p2p.events import Handler, Refusal
 
 MAX_REQUEST = 64 << 10
@@ -19,20 +20,26 @@ T = TypeVar("T")
 
 
 class Service:
-    """What this node serves: its chain and its block store.
+    """What this node serves: its chain, its block store and its pool.
 
     `own`: multiaddrs at which this node can be dialled; `others`: those that connected peers say of themselves.
     """
 
-    def __init__(self, chain: Chain, blobs: Blockstore) -> None:
+    def __init__(self, chain: Chain, blobs: Blockstore, mempool: Mempool) -> None:
         self._chain = chain
+        self._mempool = mempool
         self._blobs = blobs
         self.own: tuple[str, ...] = ()
         self.others: Mapping[str, tuple[str, ...]] = {}
 
     @property
     def handlers(self) -> dict[str, Handler]:
-        return {messages.STATUS: self._status, messages.HEADERS: self._headers, messages.WANT: self._want}
+        return {
+            messages.STATUS: self._status,
+            messages.HEADERS: self._headers,
+            messages.WANT: self._want,
+            messages.POOL: self._pool,
+        }
 
     def status(self, asker: str) -> Status:
         """Where this node stands. `asker` is not told of itself."""
@@ -79,9 +86,13 @@ class Service:
             pieces.append(piece)
         return codec.encode(Pieces(tuple(pieces)))
 
+    async def _pool(self, peer: str, request: bytes) -> bytes:
+        return codec.encode(Pool(tuple(transaction.id for transaction in self._mempool.pending())))
+
     def _piece(self, cid: Cid) -> bytes | None:
         if cid.codec == DAG_CBOR:
-            return self._chain.raw(cid)
+            waiting = self._mempool.get(cid)
+            return self._chain.raw(cid) if waiting is None else codec.encode(waiting)
         try:
             return self._blobs.get_block(cid)
         except Missing:

@@ -98,7 +98,7 @@ class SubmittingPipeline:
     def __init__(self, chain: Chain, mempool: Mempool) -> None:
         self._chain, self._mempool = chain, mempool
 
-    async def submit_transaction(self, transaction: Transaction, way: str) -> None:
+    def submit_transaction(self, transaction: Transaction, way: str) -> None:
         self._mempool.add(transaction, self._chain.state(), self._chain.head.height + 1)
 
 

@@ -169,7 +169,7 @@ def state_get_proof(node: Services, address: Address) -> api.StateProof:
 @method("tx_send")
 async def tx_send(node: Services, transaction: Transaction) -> Cid:
     """Hands in a signed transaction and returns its id. Error -32000 names the rule that refuses it."""
-    await node.pipeline.submit_transaction(transaction, "rpc")
+    node.pipeline.submit_transaction(transaction, "rpc")
     return transaction.id
 
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Pipeline(Protocol):
-    async def submit_transaction(self, transaction: Transaction, way: str) -> None: ...
+    def submit_transaction(self, transaction: Transaction, way: str) -> None: ...
 
 
 class Peers(Protocol):

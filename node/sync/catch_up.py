@@ -10,7 +10,7 @@ first that has shown more is followed. Mining pauses, and audits become samples,
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from typing import Final, TypeVar
 
@@ -186,7 +186,9 @@ class Sync:
                 raise Disproved(str(fraud)) from fraud
             raise
 
-    async def _shown(self, walk: Walk, first: Sequence[Block]) -> AsyncIterator[tuple[Block, Body, int]]:
+    async def _shown(
+        self, walk: Walk, first: Sequence[Block]
+    ) -> AsyncGenerator[tuple[Block, Body, int], None]:
         """The blocks above what both know, with their bodies, and how many on top of each were shown so far: all there
         are, or more than the finality depth. The next ones are on their way meanwhile."""
         params = self._chain.params

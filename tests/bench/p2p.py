@@ -19,6 +19,7 @@ from node.app import BLOBS
 from node.chain import Chain
 from node.config import load_params
 from node.fetch import Fetcher
+from node.mempool import Mempool
 from node.p2p.door import Door
 from node.peers import Peers
 from node.serve import Service
@@ -54,7 +55,7 @@ async def _compare(
     """Seconds of a fetch, of a copy, and of storing what was copied."""
     with Database(folder / "chain") as database:
         chain = Chain(database, load_params("devnet"))
-        handlers = Service(chain, Blockstore(folder / "own")).handlers
+        handlers = Service(chain, Blockstore(folder / "own"), Mempool(chain.params, chain.network)).handlers
         door = Door(
             key=os.urandom(32), port=0, host="127.0.0.1", agent="bench/1", topics={}, handlers=handlers
         )

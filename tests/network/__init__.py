@@ -1,1 +1,1 @@
-"""What a network of nodes does under load, lies and loss, measured with real processes: `python -m tests.network NAME`."""
+"""What a network of nodes does under load, lies and loss, with real processes: `python -m tests.network NAME`."""

@@ -156,7 +156,7 @@ def peer(handlers: Mapping[str, Handler]) -> Iterator[str]:
 
     def run() -> None:
         asyncio.set_event_loop(loop)
-        loop.create_task(start())
+        loop.run_until_complete(start())
         loop.run_forever()
 
     thread = threading.Thread(target=run, daemon=True)

@@ -96,10 +96,13 @@ class Chains(RuleBasedStateMachine):
         proof = wallet.sign(FraudProof(self.chain.network, wallet.key, nonce, 10_000, share, height + off, 1))
         named = {payout.share for payout in state.payouts(height + off + SMALL.maturity).items}
         try:
-            self.pool.add(proof, state, next_height)
+            self.pool.add(proof, self.chain.state(), next_height)
         except NothingToBurn:
             assert share not in named or next_height == height + SMALL.maturity
-        except CannotPay:  # a branch may have taken all that the prover had
+        except CannotPay:  # a branch may have taken all that the prover had, or what waits may spend it
+            for waiting in self.pool.pending():
+                if waiting.payload.sender == wallet.key:
+                    apply_transaction(SMALL, state, next_height, waiting)
             assert state.account(wallet.address).balance < proof.payload.fee
         else:
             assert share in named

@@ -9,7 +9,7 @@ from consensus.audit import Findings
 from consensus.transition import apply_block
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
-from deepblock.codec import decode, encode
+from deepblock.codec import encode
 from deepblock.keys import Wallet
 from deepblock.primitives import DBK
 from deepblock.transactions import FraudProof, Transaction
@@ -68,11 +68,12 @@ class Lone:
             self.chain, self.worker, Everything(), Blockstore(folder / "blobs"), Everything(), lambda below: 0, "sample"
         )  # fmt: skip
         pipeline = Pipeline(self.chain, self.mempool, Everything(), auditor, self._publish, lambda: 0.0)
+        pipeline.on_transaction.append(self.sent.append)
         self.proofs = Proofs(self.chain, auditor, self.mempool, pipeline, wallet)
         self.auditor = auditor
 
     async def _publish(self, topic: str, data: bytes) -> None:
-        self.sent.append(decode(Transaction, data, 1 << 16))
+        """No block is mined or disproved here."""
 
     def look(self) -> int:
         """Until there is nothing more to do. How often there was."""
