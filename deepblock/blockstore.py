@@ -122,7 +122,10 @@ class Blockstore:
         return [part for part in known if not self.has(part)]  # asked last: reading may have found damage
 
     def remove(self, cid: Cid) -> None:
-        """Remove a block and, if it is a file's, those below it, even if another file shares them."""
+        """Remove a block and, if it is a file's, those below it, even if another file shares them. Of a file whose
+        topmost block is not here, nothing is known, and nothing removed."""
+        if not self.has(cid):
+            return
         below: list[unixfs.Part] = []
         with suppress(Missing, Malformed):
             below.extend(self._walk(self._whole(cid, None)))
@@ -147,7 +150,9 @@ class Blockstore:
 
     def _file(self, cid: Cid) -> Path:
         text = str(cid)
-        return self._path / text[-3:-1] / text  # all CIDs begin alike, and the last character has 3 bits
+        return self._path.joinpath(
+            text[-3:-1], text
+        )  # all CIDs begin alike, and the last character has 3 bits
 
     def _write(self, file: Path, data: bytes) -> None:
         try:

@@ -125,8 +125,9 @@ class Chain:
 
     # --- writing -------------------------------------------------------------------------------------------
 
-    def commit(self, block: Block, body: Body, delta: Delta) -> Switch | None:
-        """Stores a valid block whose parent is known; the way to it where it becomes the head, else None."""
+    def commit(self, block: Block, body: Body, delta: Delta, sync: bool = True) -> Switch | None:
+        """Stores a valid block whose parent is known; the way to it where it becomes the head, else None. Without
+        `sync` a power cut may lose it, with all that was stored after it; the next synced one makes it last."""
         batch = Batch()
         parent = self.tree.nodes[block.header.parent]
         root, fresh = update(parent.state_root, delta.new, self._read_tree)
@@ -147,7 +148,7 @@ class Chain:
             self._apply(batch, (block, body), delta)
             batch.put(schema.META_HEAD, block.id)
             switch = Switch(way.undo, (*way.apply, block.id))
-        self._db.write(batch)
+        self._db.write(batch, sync=sync)
         self._learn(opened)
         self.tree.add(node)
         if switch:

@@ -152,7 +152,7 @@ class Pipeline:
                 self._note((block.id,), block, error)
                 await self._accuse(block.id)
             raise
-        returned = self._commit(block, body, delta)
+        returned = self._commit(block, body, delta, sync=not origin.depth)  # others have the deep ones
         if origin is MINED:
             await self._publish(topic_of(self._chain.network, "blocks"), encode(block))
         else:
@@ -166,7 +166,8 @@ class Pipeline:
                 listener(transaction)
 
     def _tell(self, block: Block, body: Body, origin: Origin, began: float) -> None:
-        log.info(
+        tell = log.debug if origin.depth else log.info  # while catching up, its progress says it better
+        tell(
             "block",
             height=block.height,
             id=str(block.id),
@@ -252,9 +253,9 @@ class Pipeline:
         apply_block(self._chain.params, state, block, body, self._chain.past(parent), checked)
         return state.delta()
 
-    def _commit(self, block: Block, body: Body, delta: Delta) -> list[Transaction]:
+    def _commit(self, block: Block, body: Body, delta: Delta, sync: bool) -> list[Transaction]:
         """Returns the transactions that a reorganisation put back into the pool: the others may not know them."""
-        switch = self._chain.commit(block, body, delta)
+        switch = self._chain.commit(block, body, delta, sync)
         if switch is None:
             self._alarm_if_too_deep(block.id)
             return []

@@ -40,6 +40,8 @@ BEHIND: Final = 2
 """Blocks above our head. A peer that has shown more than these: mining would be a waste."""
 RACERS: Final = 3
 """Peers that are asked at once for a heavier chain."""
+JOIN: Final = 0.1
+"""Seconds between two looks who else claims more."""
 REST: Final = 10.0
 """Seconds in which a peer that could not show what it claims is not asked again."""
 STUCK: Final = 60.0
@@ -111,34 +113,41 @@ class Sync:
 
     async def _catch_up(self) -> None:
         """Until nobody claims more, or those who do have had their chance."""
-        while claimants := self._claimants():
-            now = time.monotonic()
-            if not (fresh := [peer for peer in claimants if self._resting.get(peer, 0.0) <= now]):
-                return
-            if begun := await self._race(fresh[:RACERS]):
-                walk, first = begun
-                await self._judged(walk.peer, self._follow(walk, first))
-                if walk.peer in self._claimants():  # it has nothing more, whatever it says
-                    self._resting[walk.peer] = time.monotonic() + REST
+        while begun := await self._race():
+            walk, first = begun
+            await self._judged(walk.peer, self._follow(walk, first))
+            if walk.peer in self._claimants():  # it has nothing more, whatever it says
+                self._resting[walk.peer] = time.monotonic() + REST
 
     def _claimants(self) -> list[str]:
         """Peers that say that they have a heavier chain, the heaviest first."""
         known = sorted(self.statuses.known.items(), key=lambda item: -item[1].weight)
         return [peer for peer, status in known if self._is_ahead(status)]
 
+    def _fresh(self) -> list[str]:
+        """Those of them that may have their chance now."""
+        now = time.monotonic()
+        return [peer for peer in self._claimants() if self._resting.get(peer, 0.0) <= now]
+
     def _is_ahead(self, status: Status) -> bool:
         return status.weight > self._chain.head.weight and self._chain.node(status.head) is None
 
-    async def _race(self, peers: Sequence[str]) -> tuple[Walk, Sequence[Block]] | None:
-        """The walk along a heavier chain, and its first blocks, of the peer that is the first to show one."""
-        racing = {asyncio.create_task(self._judged(peer, self._begin(peer))) for peer in peers}
+    async def _race(self) -> tuple[Walk, Sequence[Block]] | None:
+        """The walk along a heavier chain, and its first blocks, of the claimant that is the first to show one; None
+        where none does. Whoever comes to claim more meanwhile joins in."""
+        racing: dict[asyncio.Task[tuple[Walk, Sequence[Block]] | None], str] = {}
         try:
-            while racing:
-                done, racing = await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
+            while True:
+                for peer in self._fresh():
+                    if peer not in racing.values() and len(racing) < RACERS:
+                        racing[asyncio.create_task(self._judged(peer, self._begin(peer)))] = peer
+                if not racing:
+                    return None
+                done, _ = await asyncio.wait(racing, timeout=JOIN, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
+                    del racing[task]
                     if begun := task.result():
                         return begun
-            return None
         finally:
             for task in racing:
                 task.cancel()

@@ -94,8 +94,7 @@ def catch_up(node: Node, peers: tuple[str, ...], blocks: int) -> float:
         node.start("--bootstrap", *peers)
         wait_for(lambda: node.height == blocks, 300, "the last block", node)
         node.stop()
-    seen = [*node.events("peer_up"), *node.events("block")]
-    return blocks / (_time(node.events("block")[-1]) - min(map(_time, seen)))
+    return blocks / (_time(node.events("block")[-1]) - _time(node.events("peer_up")[0]))
 
 
 def killed_half_way(node: Node, peers: tuple[str, ...], blocks: int) -> tuple[int, int]:
@@ -105,10 +104,10 @@ def killed_half_way(node: Node, peers: tuple[str, ...], blocks: int) -> tuple[in
         wait_for(lambda: node.height > blocks // 2, 300, "half of the blocks", node)
         height = node.height
         node.kill()
-        taken = len(node.events("block"))
+        begun = len(node.events("syncing"))
         node.start("--bootstrap", *peers)
         wait_for(lambda: node.height == blocks, 300, "the last block", node)
-        return height, int(node.events("block")[taken]["height"])
+        return height, int(node.events("syncing")[begun]["from_height"])
 
 
 def _time(event: dict[str, object]) -> float:
