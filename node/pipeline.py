@@ -166,7 +166,7 @@ class Pipeline:
                 listener(transaction)
 
     def _tell(self, block: Block, body: Body, origin: Origin, began: float) -> None:
-        tell = log.debug if origin.depth else log.info  # while catching up, its progress says it better
+        tell = log.debug if origin.depth > PROVISIONAL else log.info  # of catching up, its progress says more
         tell(
             "block",
             height=block.height,
@@ -308,4 +308,5 @@ class Pipeline:
         except RuleError as error:
             log.debug("transaction_refused", id=str(transaction.id), way=way, reason=str(error))
             raise
-        log.info("transaction", id=str(transaction.id), way=way, kind=transaction.payload.kind)
+        tell = log.debug if checked else log.info  # of those that others have sent, there are many
+        tell("transaction", id=str(transaction.id), way=way, kind=transaction.payload.kind)

@@ -67,13 +67,13 @@ class Payers:
         self._addresses = [wallet.address for wallet in self._wallets]
         self._sent = [0] * count
 
-    def funding(self, amount: int) -> Body:
-        """`amount` motes for each of them, from the miner."""
+    def funding(self, amount: int, miner: Wallet = MINER) -> Body:
+        """`amount` motes for each of them, from a miner who has sent nothing yet."""
         transfers = (
-            Transfer(self._network, MINER.key, nonce, FEE, address, amount)
+            Transfer(self._network, miner.key, nonce, FEE, address, amount)
             for nonce, address in enumerate(self._addresses)
         )
-        return Body(tuple(map(MINER.sign, transfers)))
+        return Body(tuple(map(miner.sign, transfers)))
 
     def body(self, count: int) -> Body:
         """One transfer from each of the first `count`."""

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from tests.functional.nodes import Node, running, wait_for
-from tests.network.catch_up import SILENT, grown, killed_half_way, liars
+from tests.network.catch_up import SILENT, TRANSFERS, grown, killed_half_way, liars
 
 BLOCKS = 400
 
 
 @pytest.mark.timeout(300)
 def test_it_catches_up_and_goes_on_where_it_was_killed(tmp_path: Path) -> None:
-    line = grown(tmp_path / "source", BLOCKS)
+    line = grown(tmp_path / "source", BLOCKS, "devnet", TRANSFERS)
     source, behind = (Node(tmp_path / name, *SILENT, network="devnet") for name in ("source", "behind"))
     with running(source, behind), liars(line) as (liar, staller):
         source.start()

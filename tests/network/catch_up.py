@@ -43,7 +43,7 @@ Line = list[tuple[Block, Body]]
 
 
 def main(folder: Path) -> None:
-    line = grown(folder / "source", BLOCKS)
+    line = grown(folder / "source", BLOCKS, "devnet", TRANSFERS)
     bare = bare_rate(folder / "bare", line)
     print(f"bare import loop: {bare:.0f} blocks/s", flush=True)
     source = Node(folder / "source", *SILENT, network="devnet")
@@ -56,13 +56,13 @@ def main(folder: Path) -> None:
         print(f"killed at block {before}; it went on from block {after} and reached {BLOCKS}", flush=True)
 
 
-def grown(folder: Path, blocks: int) -> Line:
-    """A chain in the data folder of a node that is to serve it."""
+def grown(folder: Path, blocks: int, network: str, transfers: int) -> Line:
+    """A chain in the data folder of a node that is to serve it, with so many transfers in a block."""
     with Database(folder / "chain") as database:
-        chain = Chain(database, load_params("devnet"))
-        payers = Payers(chain.network, TRANSFERS)
+        chain = Chain(database, load_params(network))
+        payers = Payers(chain.network, transfers)
         bodies = [*[Body()] * (2 * chain.params.maturity), payers.funding(1 << 30)]
-        bodies += [payers.body(TRANSFERS) for _ in range(blocks - len(bodies))]
+        bodies += [payers.body(transfers) for _ in range(blocks - len(bodies))]
         return list(zip(grow(chain, bodies), bodies, strict=True))
 
 
