@@ -22,15 +22,18 @@ T = TypeVar("T")
 
 
 class Node:
-    """One node. `flags`: more words for its command line; `env`: more of its environment."""
+    """One node. `flags`: more words for its command line; `env`: more of its environment; `prefix`: a command that
+    runs it."""
 
     def __init__(
-        self, folder: Path, *flags: str, network: str = FAST, env: Mapping[str, str] | None = None
-    ) -> None:
+        self, folder: Path, *flags: str, network: str = FAST, env: Mapping[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self.folder = folder
         self.flags = flags
         self.network = network
         self.env = env or {}
+        self.prefix = prefix
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *more: str) -> Self:
@@ -38,7 +41,18 @@ class Node:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._node_file.unlink(missing_ok=True)
         common = ("--network", self.network, "--data-dir", str(self.folder), "--p2p-host", "127.0.0.1")
-        words = [sys.executable, "-m", "node.cli", "run", *common, "--p2p-port", "0", "--rpc-port", "0"]
+        words = [
+            *self.prefix,
+            sys.executable,
+            "-m",
+            "node.cli",
+            "run",
+            *common,
+            "--p2p-port",
+            "0",
+            "--rpc-port",
+            "0",
+        ]
         with (self.folder / "output.log").open("ab") as output:
             self.process = subprocess.Popen(
                 [*words, "--log-level", "debug", *self.flags, *more],

@@ -46,7 +46,12 @@ def main(folder: Path) -> None:
         first.start("--mine")
         for node in others:
             node.start("--no-mine", "--bootstrap", first.address)
-        wait_for(lambda: all(len(node.call("node_peers")) >= 4 for node in nodes), 60, "peers", *nodes)
+        wait_for(
+            lambda: all(len(node.call("node_peers")) >= min(4, NODES - 1) for node in nodes),
+            60,
+            "peers",
+            *nodes,
+        )
         payers = Payers(Cid.parse(first.call("node_info")["network"]), PAYERS)
         fund(first, payers)
         wait_for(lambda: same_head(*nodes), 60, "one head", *nodes)
