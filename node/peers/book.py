@@ -72,6 +72,11 @@ class AddressBook:
             raise ValueError(f"bootstrap address {addr} is not of the form {BOOTSTRAP_FORM}")
         self._entries.setdefault(addr, Entry(addr, peer, group_of(addr))).fixed = True
 
+    def release(self, addr: str) -> None:
+        """It is an address like any other from now on."""
+        if addr in self._entries:
+            self._entries[addr].fixed = False
+
     def restore(self, addr: str, worked: int | None, anchor: bool) -> None:
         """From this node's last life, or from another node's book. What is no address is left out."""
         now = int(time.time())

@@ -14,6 +14,7 @@ import dns.rdatatype
 import structlog
 
 from node.addresses import dnsaddr_in, peer_in
+from node.peers.book import AddressBook
 
 log = structlog.get_logger("peers")
 
@@ -69,11 +70,11 @@ async def addresses_of(addr: str, lookup: Lookup = texts_of) -> list[str]:
 
 
 class Names:
-    """Looks up /dnsaddr entries, and again; `found` is told each address."""
+    """Looks up /dnsaddr entries, and again: what they stand for now is in the book as if the operator had named it."""
 
-    def __init__(self, addrs: list[str], found: Callable[[str], None], lookup: Lookup = texts_of) -> None:
+    def __init__(self, addrs: list[str], book: AddressBook, lookup: Lookup = texts_of) -> None:
         self._addrs = addrs
-        self._found = found
+        self._book = book
         self._lookup = lookup
 
     async def run(self) -> None:
@@ -83,7 +84,7 @@ class Names:
                 tasks.create_task(self._follow(addr))
 
     async def _follow(self, addr: str) -> None:
-        pause = FIRST_PAUSE
+        pause, before = FIRST_PAUSE, list[str]()
         while True:
             try:
                 addresses = await addresses_of(addr, self._lookup)
@@ -92,13 +93,10 @@ class Names:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
-            log.info(
-                "bootstrap_name_found",
-                name=addr,
-                addresses=len(addresses),
-                seconds=round(time.monotonic() - began, 1),
-            )
+            log.info("bootstrap_name_found", name=addr, addresses=len(addresses))
+            for address in before:
+                self._book.release(address)
             for address in addresses:
-                self._found(address)
-            pause = FIRST_PAUSE
+                self._book.fix(address)
+            pause, before = FIRST_PAUSE, addresses
             await asyncio.sleep(REFRESH)

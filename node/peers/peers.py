@@ -54,7 +54,7 @@ class Peers:
         self._dialler = Dialler(door, self._book, self._penalties.is_banned, slots, clock)
         self._pings = Pings(door)
         self._named = [addr for addr in bootstrap if peer_in(addr) is None]
-        self._names = Names(self._named, self._book.fix)
+        self._names = Names(self._named, self._book)
         for addr in bootstrap:
             if peer_in(addr) is not None:
                 self._book.fix(addr)

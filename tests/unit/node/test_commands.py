@@ -23,7 +23,7 @@ def test_init_writes_the_address_that_it_is_given(tmp_path):
     assert f'\naddress = "{address}"\n' in (tmp_path / "config.toml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", ["run", "init"])
+@pytest.mark.parametrize("command", ["run", "init", "bootstrap"])
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
@@ -34,6 +34,8 @@ def test_init_writes_the_address_that_it_is_given(tmp_path):
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_no_mark(tmp_path, capsys, command, flag, value):
+    if command == "bootstrap" and flag == "--address":
+        pytest.skip("it earns nothing")
     folder = tmp_path / "node"
     assert execute([command, "--data-dir", str(folder), flag, value]) == 1
     error = capsys.readouterr().err
