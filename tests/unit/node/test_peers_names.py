@@ -11,6 +11,7 @@ import dns.rcode
 import dns.resolver
 import dns.rrset
 import pytest
+import uvloop
 
 from node.peers import names as rooms
 from node.peers.book import AddressBook
@@ -133,7 +134,7 @@ def test_real_questions_to_a_server_of_names(monkeypatch):
         resolver = dns.asyncresolver.Resolver(configure=False)
         resolver.nameservers, resolver.port = ["127.0.0.1"], port
         monkeypatch.setattr(dns.asyncresolver, "default_resolver", resolver)
-        assert asyncio.run(addresses_of("/dnsaddr/boot.example")) == [addr_of(IDS[1]), addr_of(IDS[2])]
+        assert uvloop.run(addresses_of("/dnsaddr/boot.example")) == [addr_of(IDS[1]), addr_of(IDS[2])]
         for name in ("nosuch.example", "silent.example", "a..b", "x" * 80):
             with pytest.raises(NameFailed):
-                asyncio.run(texts_of(name))
+                uvloop.run(texts_of(name))
