@@ -36,8 +36,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "peer_up": "peer {peer} connected",
     "peer_down": "peer {peer} left",
     "reachable": "other nodes can connect to this one, at {addr}",
-    "not_reachable": "no other node could connect to this one: open TCP port {port} on the router or firewall to be "
-    "of more use to the network; or go on as it is, for connections to others suffice",
+    "not_reachable": "nobody reaches this node: open TCP port {port} on the router, or go on: outbound connections do",
     "introduces": "introduces {peers} peers to each other",
     "bootstrap_name_failed": "{name} could not be looked up: {reason}; tried again in {retry_in:.0f} s",
     "peers_set_aside": "{file} {why}: it is now {aside}, and this node begins with an empty address book",
