@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from node.addresses import BOOTSTRAP_FORM, ip_in, is_bootstrap, peer_in, scope_of
 from node.p2p.door import Door
-from node.peers.book import AddressBook
+from node.peers.book import KNOWN, AddressBook
 from node.peers.dialler import SLOTS, Dialler
 from node.peers.file import Known, Remembered
 from node.peers.names import Names
@@ -58,9 +58,9 @@ class Peers:
         for addr in bootstrap:
             if peer_in(addr) is not None:
                 self._book.fix(addr)
-        for known in remembered.addresses:
+        for known in remembered.addresses[:KNOWN]:
             self._book.restore(known.addr, known.worked, known.addr in remembered.anchors)
-        self._penalties.restore(remembered.bans)
+        self._penalties.restore(remembered.bans[:BANS])
 
     @property
     def knows_nobody(self) -> bool:
