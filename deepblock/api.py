@@ -77,7 +77,8 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """`network`: the genesis's CID, which transactions name. `addrs`: multiaddrs for `--bootstrap`.
+    """`network`: the genesis's CID, which transactions name. `addrs`: multiaddrs for `--bootstrap`. `reachability`:
+    whether others can connect to this node, as they say: 'unknown', 'reachable' or 'not reachable'.
     `block_time`: seconds; `maturity`: blocks until a reward can be spent; `pending`: transactions in the
     pool. `min_train`: the fewest training examples of a task, `max_session_macs`: what its sessions may cost, and
     `base_session_macs`: what they count at most. `audit`: what the node replays of others' training, a sample, all or
@@ -88,6 +89,7 @@ class NodeInfo:
     network: Cid
     peer_id: str
     addrs: tuple[str, ...]
+    reachability: str
     peers: int
     sync: Sync
     pending: int

@@ -1,33 +1,31 @@
 """The node, put together: each part is given what it needs, and nothing else knows how they fit."""
 
 import asyncio
-import json
-import os
 import random
 import signal
 import time
-from pathlib import Path
 
 import structlog
 
 import deepblock
 from deepblock.blockstore import Blockstore
-from deepblock.disk import write_whole
 from deepblock.keys import Wallet
 from node.auditor import Auditor
 from node.chain import Chain
-from node.config import NodeConfig, load_params
+from node.config import NodeConfig, load_bootstrap, load_params
 from node.errors import StartError
 from node.fetch import Fetcher
 from node.frauds import Frauds
 from node.gossip import Ears, validators
+from node.identity import NODE_FILE, PEERS_FILE, Identity, listen, write_node_file
 from node.jobs.dispatcher import Jobs
 from node.jobs.errors import DeviceUnusable
 from node.mempool import Mempool
 from node.miner import Miner
 from node.p2p.door import Door
-from node.p2p.events import DoorError, ListenError
+from node.p2p.events import DoorError
 from node.peers import Peers
+from node.peers.file import PeerFile
 from node.pipeline import Pipeline
 from node.proofs import Proofs
 from node.relay import Relay
@@ -44,8 +42,6 @@ from node.terminal import Terminal
 log = structlog.get_logger("node")
 
 WALLET = "wallet.json"
-NODE_KEY = "node.key"
-NODE_FILE = "node.json"
 BLOBS = "blobs"
 
 
@@ -69,15 +65,18 @@ class App:
         self.blobs = Blockstore(folder / BLOBS)
         self.mempool = Mempool(params, network)
         self.service = Service(self.chain, self.blobs, self.mempool)
+        self.identity = Identity(folder)
         self.door = Door(
-            key=_node_key(folder / NODE_KEY),
+            key=self.identity.key,
             host=config.p2p_host,
             port=config.p2p_port,
             agent=f"deepblock/{deepblock.__version__}",
             topics=validators(params, network, self.chain.specs.get),
             handlers=self.service.handlers,
         )
-        self.peers = Peers(self.door, list(config.bootstrap))
+        self.peer_file = PeerFile(folder / PEERS_FILE, str(network))
+        bootstrap = [*config.bootstrap, *load_bootstrap(config.network)]
+        self.peers = Peers(self.door, bootstrap, self.peer_file.read())
         self.jobs = Jobs(folder / BLOBS, threads=config.threads, device=config.device)
         self.fetcher = Fetcher(self.door, self.peers, self.blobs)
         self.data = TaskData(self.chain, self.blobs, self.fetcher, config.task_data << 30)
@@ -95,7 +94,7 @@ class App:
         self.frauds = Frauds(self.chain, self.auditor, self.pipeline, self.proofs)
         self.sync = Sync(
             self.chain, self.pipeline, self.fetcher, self.door, self.peers, self.service,
-            alone=not config.bootstrap,
+            alone=self.peers.knows_nobody,
         )  # fmt: skip
         self.miner = Miner(
             self.chain, self.mempool, self.pipeline, self.shares, self.proofs, self.jobs, self.blobs,
@@ -118,11 +117,11 @@ class App:
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
         node_file = self.config.data_dir / NODE_FILE
         try:
-            await self._start(node_file)
+            await self._start()
             async with asyncio.TaskGroup() as group:
                 parts = [
                     self.ears.run(), self.peers.run(), self.sync.run(), self.data.run(),
-                    self.relay.run(self.sync.ready),
+                    self.relay.run(self.sync.ready), self.peer_file.keep(self.peers.remembered),
                     Terminal(self.services).run(),
                 ]  # fmt: skip
                 if self.config.audit != "headers":
@@ -141,7 +140,7 @@ class App:
             await self.door.stop()
             self.database.close()
 
-    async def _start(self, node_file: Path) -> None:
+    async def _start(self) -> None:
         self.data.unpack_embedded()
         if self.config.device != "cpu":
             try:
@@ -149,19 +148,10 @@ class App:
             except DeviceUnusable as error:
                 raise StartError(str(error)) from None
         await self.jobs.start()
-        try:
-            await self.door.start()
-        except ListenError as error:
-            raise StartError(f"{error}; choose another --p2p-port (0: any) or --p2p-host") from None
+        await listen(self.door)
         url = await self.server.start()
-        self.service.own = tuple(self.door.addrs)
-        facts = {
-            "pid": os.getpid(),
-            "rpc": url,
-            "multiaddrs": self.door.addrs,
-            "network": str(self.chain.network),
-        }
-        write_whole(node_file, json.dumps(facts, indent=2).encode() + b"\n")
+        self.service.own = self.peers.own
+        write_node_file(self.config.data_dir, str(self.chain.network), self.door.addrs, rpc=url)
         log.info("node_started", network=self.chain.params.name, height=self.chain.head.height, rpc=url)
 
     async def _publish(self, topic: str, data: bytes) -> None:
@@ -169,13 +159,3 @@ class App:
             await self.door.publish(topic, data)
         except DoorError as error:
             log.warning("publish_failed", topic=topic, reason=str(error))  # peers ask for it by themselves
-
-
-def _node_key(path: Path) -> bytes:
-    """32 bytes of Ed25519 secret: who this node is to its peers. Made on first use; holds no money."""
-    if not path.exists():
-        write_whole(path, os.urandom(32), mode=0o600, over=False)
-    key = path.read_bytes()
-    if len(key) != 32:
-        raise StartError(f"{path} is not a node key of 32 bytes; delete it, and the node makes a new one")
-    return key

@@ -1,17 +1,22 @@
-"""What `deepblock-node` can do: run, init, version."""
+"""What `deepblock-node` can do: run, bootstrap, init, version."""
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvloop
 
 import deepblock
 from deepblock.keys import Wallet, WalletError
-from node.config import CONFIG_FILE, NodeConfig, example_config, load_config, load_params
+from node.config import CONFIG_FILE, NodeConfig, example_config, load_bootstrap, load_config, load_params
 from node.errors import StartError
 from node.log import configure
+
+BOOTSTRAP_SETTINGS: Final = (
+    "network", "data_dir", "p2p_host", "p2p_port", "bootstrap", "log_level", "log_json",
+)  # fmt: skip
+"""What can be said of a node that only introduces; the other settings do not concern it."""
 
 
 def execute(words: list[str]) -> int:
@@ -26,8 +31,9 @@ def execute(words: list[str]) -> int:
             print(f"deepblock-node {deepblock.__version__}")
             return 0
         config = load_config(flags)
-        load_params(config.network)  # both before anything is written: a mistake leaves no mark
-        (_init if command == "init" else _run)(config)
+        load_params(config.network)  # all before anything is written: a mistake leaves no mark
+        load_bootstrap(config.network)
+        {"init": _init, "bootstrap": _bootstrap, "run": _run}[command](config)
     except (StartError, WalletError) as error:
         print(f"deepblock-node: {error}", file=sys.stderr)
         return 1
@@ -44,6 +50,15 @@ def _run(config: NodeConfig) -> None:
     configure(config.data_dir, level=config.log_level, as_json=config.log_json)
     app = App(config)
     uvloop.run(app.run())
+
+
+def _bootstrap(config: NodeConfig) -> None:
+    from node.bootstrap import BootstrapNode
+
+    config.data_dir.mkdir(parents=True, exist_ok=True)
+    configure(config.data_dir, level=config.log_level, as_json=config.log_json)
+    node = BootstrapNode(config)
+    uvloop.run(node.run())
 
 
 def _init(config: NodeConfig) -> None:
@@ -67,16 +82,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"deepblock-node {deepblock.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     run = commands.add_parser("run", help="run the node (the default)")
+    bootstrap = commands.add_parser("bootstrap", help="run a node that only introduces others to each other")
     init = commands.add_parser("init", help="make the data folder: wallet and settings")
     commands.add_parser("version", help="print the version")
     for command in (run, init):
-        _add_flags(command)
+        _add_flags(command, tuple(NodeConfig.model_fields))
+    _add_flags(bootstrap, BOOTSTRAP_SETTINGS)
     return parser
 
 
-def _add_flags(parser: argparse.ArgumentParser) -> None:
+def _add_flags(parser: argparse.ArgumentParser, settings: tuple[str, ...]) -> None:
     """A flag for each setting; its help is the setting's description."""
-    for name, field in NodeConfig.model_fields.items():
+    for name in settings:
+        field = NodeConfig.model_fields[name]
         flag = "--" + name.replace("_", "-")
         options: dict[str, Any] = {"help": field.description}
         if name in ("mine", "log_json"):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from consensus.params import Params, check_params
 from deepblock.primitives import Address
-from node.addresses import peer_in
+from node.addresses import BOOTSTRAP_FORM, is_bootstrap
 from node.errors import StartError
 
 CONFIG_FILE = "config.toml"
@@ -44,7 +44,7 @@ class NodeConfig(BaseModel):
     rpc_host: str = Field("127.0.0.1", description="the address of the JSON-RPC server; keep it private")
     rpc_port: int = Field(8645, ge=0, le=65535, description="0: any")
     rpc_hosts: tuple[str, ...] = Field((), description="other names under which the JSON-RPC may be called")
-    bootstrap: tuple[str, ...] = Field((), description="multiaddrs of nodes to begin with")
+    bootstrap: tuple[str, ...] = Field((), description="multiaddrs of nodes to begin with, or /dnsaddr/NAME")
     mine: bool = Field(True, description="train and earn; without it the node only checks and serves")
     address: Address | None = Field(None, description="where rewards go; by default DATA_DIR/wallet.json")
     task_data: int = Field(
@@ -72,8 +72,8 @@ class NodeConfig(BaseModel):
     @classmethod
     def _name_their_peers(cls, addrs: tuple[str, ...]) -> tuple[str, ...]:
         for addr in addrs:
-            if peer_in(addr) is None:
-                raise ValueError(f"{addr!r} is not of the form /ip4/…/tcp/…/p2p/ID")
+            if not is_bootstrap(addr):
+                raise ValueError(f"{addr!r} is not of the form {BOOTSTRAP_FORM}")
         return addrs
 
 
@@ -125,6 +125,26 @@ def load_params(network: str) -> Params:
     except ValueError as error:
         raise StartError(f"{name} is not a network preset: {error}") from None
     return params
+
+
+def load_bootstrap(network: str) -> tuple[str, ...]:
+    """The bootstrap addresses that come with a preset, from the file beside it: one a line, # begins a comment. None
+    where there is no such file. Raises StartError."""
+    shipped = resources.files("configs") / f"{network}.bootstrap"
+    path = Path(network).with_suffix(".bootstrap")
+    if shipped.is_file():
+        text, name = shipped.read_text(encoding="utf-8"), f"configs/{network}.bootstrap"
+    elif path.is_file():
+        text, name = path.read_text(encoding="utf-8"), str(path)
+    else:
+        return ()
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if addr := line.partition("#")[0].strip():
+            if not is_bootstrap(addr):
+                raise StartError(f"{name}, line {number}: {addr!r} is not of the form {BOOTSTRAP_FORM}")
+            found.append(addr)
+    return tuple(found)
 
 
 def example_config(config: NodeConfig) -> str:

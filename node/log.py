@@ -35,6 +35,11 @@ PHRASES: Final[Mapping[str, str]] = {
     "reorganisation": "switched to a heavier chain: {undone} blocks undone, {applied} applied",
     "peer_up": "peer {peer} connected",
     "peer_down": "peer {peer} left",
+    "reachable": "other nodes can connect to this one, at {addr}",
+    "not_reachable": "nobody reaches this node: open TCP port {port} on the router, or go on: outbound connections do",
+    "introduces": "introduces {peers} peers to each other",
+    "bootstrap_name_failed": "{name} could not be looked up: {reason}; tried again in {retry_in:.0f} s",
+    "peers_set_aside": "{file} {why}: it is now {aside}, and this node begins with an empty address book",
     "syncing": "catching up: blocks {from_height} to {to_height} from {peer}",
 }
 """What people care about, said to them. Events that are not here appear with their fields."""

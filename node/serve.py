@@ -1,5 +1,6 @@
 """Answering what peers ask (`node.messages`). Handlers read; nothing a peer asks changes anything here."""
 
+import random
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -42,7 +43,7 @@ class Service:
         }
 
     def status(self, asker: str) -> Status:
-        """Where this node stands. `asker` is not told of itself."""
+        """Where this node stands, and some of those whom it knows: others each time. `asker` is not told of itself."""
         head = self._chain.head
         others = [address for peer, known in self.others.items() if peer != asker for address in known]
         return Status(
@@ -51,7 +52,7 @@ class Service:
             head.height,
             head.weight,
             self.own[: messages.MAX_ADDRESSES],
-            tuple(others[: messages.MAX_ADDRESSES]),
+            tuple(random.sample(others, min(len(others), messages.MAX_ADDRESSES))),
         )
 
     async def _status(self, peer: str, request: bytes) -> bytes:

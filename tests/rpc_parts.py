@@ -123,7 +123,7 @@ class Parts:
             mempool=self.mempool,
             pipeline=SubmittingPipeline(self.chain, self.mempool),
             miner=SimpleNamespace(status=lambda: self.status),
-            peers=SimpleNamespace(table=lambda: self.rows),
+            peers=SimpleNamespace(table=lambda: self.rows, reachability="unknown"),
             door=SimpleNamespace(peer_id="12D3KooWMe", addrs=["/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWMe"]),
             sync=SimpleNamespace(status=lambda: self.sync),
             blobs=self.blobs,

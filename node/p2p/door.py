@@ -10,6 +10,7 @@ from functools import partial
 import structlog
 
 from node.p2p.bridge import Bridge
+from node.p2p.dialback import DIAL_BACK, DialBacks
 from node.p2p.events import (
     AskTimeout,
     Event,
@@ -51,7 +52,8 @@ class Door:
         self.peer_id = ""
         self.addrs: list[str] = []  # full multiaddrs with /p2p/ID, loopback first
         self.limits = limits
-        self._handlers = {PING: _echo, **handlers}
+        dial_backs = DialBacks(self.probe, self._addr_of)
+        self._handlers = {PING: _echo, DIAL_BACK: dial_backs.answer, **handlers}
         self._settings = Settings(key, host, port, agent, topics, tuple(self._handlers), limits)
         self._port = port
         self._bans: dict[str, float] = {}
@@ -83,6 +85,11 @@ class Door:
     async def connect(self, addr: str, timeout: float = 10) -> str:
         """The peer's id. Raises Unreachable with a plain reason."""
         return await self._bridge.call(self._live().connect, addr, timeout)
+
+    async def probe(self, addr: str, timeout: float) -> None:
+        """Whether the peer that `addr` names answers there: a connection that is made for that and closed again,
+        whether or not there is another one. Raises Unreachable with a plain reason."""
+        await self._bridge.call(self._live().probe, addr, timeout)
 
     async def close(self, peer: str) -> None:
         await self._bridge.call(self._live().close, peer)
@@ -189,6 +196,10 @@ class Door:
         if self._host is None:
             raise HostDown("the libp2p host is not running")
         return self._host
+
+    def _addr_of(self, peer: str) -> str | None:
+        info = self._peers.get(peer)
+        return info.addr if info else None
 
     async def _hang_up(self, peer: str) -> None:
         with suppress(HostDown):

@@ -62,7 +62,8 @@ class Limits:
     gossip_rate: int = 1_000  # messages a second from one neighbour; the rest is dropped, and one Fault
     handlers: int = 8  # requests of one peer handled at once; more are refused, not queued
     streams: int = 64  # inbound streams of one peer open at once
-    connections: int = 256
+    connections: int = 256  # an eighth of them is kept for those that we dial
+    group: int = 32  # inbound connections from one /16 (IPv4) or /32 (IPv6); see node.addresses.group_of
     unread: int = 64 * 1024 * 1024  # bytes of one connection that arrived and were not read yet
     handler_time: float = 60.0  # seconds for one request, from its first byte to the reply's last
     stall: float = 20.0  # seconds without any progress of one read or write

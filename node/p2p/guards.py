@@ -2,6 +2,7 @@
 
 import struct
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -32,6 +33,8 @@ from libp2p.tools.anyio_service import Service
 from libp2p.tools.anyio_service.trio_manager import TrioManager
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from multiaddr import Multiaddr
+
+from node.addresses import group_of
 
 log = structlog.get_logger("p2p")
 
@@ -137,16 +140,22 @@ class Muxers(MuxerMultistream):
 
 
 class NoAutoConnect(AutoConnector):
-    """py-libp2p redials whom it has ever heard of, bans or not; whom to dial is decided in node/peers.py."""
+    """py-libp2p redials whom it has ever heard of, bans or not; whom to dial is decided in node/peers/."""
 
     async def maybe_connect(self) -> None:
         return
 
 
 class Network(Swarm):
-    """No dials but the asked-for ones, a gate for peer ids, inbound slots that are given back."""
+    """No dials but the asked-for ones, a gate for peer ids, inbound slots that are given back, and only some of them
+    for one part of the address space."""
 
     allowed: Callable[[ID], bool] = staticmethod(lambda peer: True)
+    inbound_of_a_group = 32
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._inbound: Counter[str | None] = Counter()  # group → connections, from the first byte on
 
     def _init_connection_management(self) -> None:
         super()._init_connection_management()
@@ -171,12 +180,22 @@ class Network(Swarm):
         """libp2p's own keeps slot and task until the host stops: after 250 inbound connections it takes no
         more."""
         raw = RawConnection(read_write_closer, False)
+        (addr,) = raw.get_transport_addresses() or ("",)
+        group = group_of(str(addr))
+        if group is not None and self._inbound[group] >= self.inbound_of_a_group:
+            log.debug("p2p_inbound_refused", group=group, connections=self._inbound[group])
+            with suppress(Exception):
+                await raw.close()
+            return
+        self._inbound[group] += 1
         try:
             muxed: Any = await self.upgrade_inbound_raw_conn(raw, maddr)
             await muxed.event_closed.wait()
         except Exception as error:
             log.debug("p2p_inbound_failed", error=repr(error))
         finally:
+            self._inbound[group] -= 1
+            self._inbound += Counter()  # forgets groups without connections
             with suppress(Exception):
                 await raw.close()
 

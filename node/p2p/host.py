@@ -95,16 +95,18 @@ class Host(INotifee):
         noise = Noise(keys, noise_privkey=create_noise_key_pair().private_key)
         most = self.limits.connections
         reserved = most // 8  # inbound connections take no more than the rest: strangers cannot shut us in
-        upgrader = TransportUpgrader({NOISE_PROTOCOL: noise}, {})
-        upgrader.muxer_multistream = Muxers({TProtocol(YAMUX_PROTOCOL): muxer})
+        self._tcp = TCP()
+        self._upgrader = TransportUpgrader({NOISE_PROTOCOL: noise}, {})
+        self._upgrader.muxer_multistream = Muxers({TProtocol(YAMUX_PROTOCOL): muxer})
         self.network = Network(
-            self.id, peerstore, upgrader, [TCP()],
+            self.id, peerstore, self._upgrader, [self._tcp],
             retry_config=RetryConfig(max_retries=0),
             connection_config=ConnectionConfig(
                 max_connections=most, high_watermark=most, low_watermark=reserved, min_connections=reserved
             ),
         )  # fmt: skip
         self.network.allowed = self._allowed
+        self.network.inbound_of_a_group = self.limits.group
         self.libp2p = QuietHost(
             self.network,
             disable_identify_address_discovery=True,
@@ -166,13 +168,7 @@ class Host(INotifee):
 
     async def connect(self, addr: str, timeout: float) -> str:
         """Raises Unreachable. A peer that is connected already is not dialled again."""
-        try:
-            target = Multiaddr(addr)
-            peer = ID.from_string(target.value_for_protocol("p2p"))
-        except Exception:
-            raise Unreachable(f"{addr} is no address of a peer (/ip4/…/tcp/…/p2p/…)") from None
-        if peer == self.id:
-            raise Unreachable(f"{addr} is this node itself")
+        target, peer = self._dialled(addr)
         if not self._allowed(peer):
             raise Unreachable(f"{peer} is banned here")
         if self.network.get_connections(peer):
@@ -185,6 +181,33 @@ class Host(INotifee):
         except SwarmException as error:
             raise Unreachable(f"{addr}: {plain(error)}") from error
         return str(peer)
+
+    async def probe(self, addr: str, timeout: float) -> None:
+        """Raises Unreachable."""
+        target, peer = self._dialled(addr)
+        try:
+            with trio.fail_after(timeout):
+                raw = await self._tcp.dial(target)
+                try:
+                    await self._upgrader.upgrade_security(raw, True, peer)
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await raw.close()
+        except trio.TooSlowError:
+            raise Unreachable(f"{addr} did not answer within {timeout:g} s") from None
+        except Exception as error:  # whatever a stranger's handshake may provoke
+            raise Unreachable(f"{addr}: {plain(error)}") from error
+
+    def _dialled(self, addr: str) -> tuple[Multiaddr, ID]:
+        """Raises Unreachable for what cannot be dialled."""
+        try:
+            target = Multiaddr(addr)
+            peer = ID.from_string(target.value_for_protocol("p2p"))
+        except Exception:
+            raise Unreachable(f"{addr} is no address of a peer (/ip4/…/tcp/…/p2p/…)") from None
+        if peer == self.id:
+            raise Unreachable(f"{addr} is this node itself")
+        return target, peer
 
     async def close(self, peer: str) -> None:
         await self.network.close_peer(ID.from_string(peer))

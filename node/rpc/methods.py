@@ -55,6 +55,7 @@ def node_info(node: Services) -> api.NodeInfo:
         network=node.chain.network,
         peer_id=node.door.peer_id,
         addrs=tuple(node.door.addrs),
+        reachability=node.peers.reachability,
         peers=sum(peer.connected is not None for peer in node_peers(node)),
         sync=answer(api.Sync, node.sync.status()),
         pending=len(node.mempool.pending()),

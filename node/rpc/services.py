@@ -24,6 +24,9 @@ class Pipeline(Protocol):
 
 
 class Peers(Protocol):
+    @property
+    def reachability(self) -> str: ...
+
     def table(self) -> Sequence[Any]: ...
 
 

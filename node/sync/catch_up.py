@@ -35,7 +35,7 @@ from node.sync.statuses import POLL, Statuses
 log = structlog.get_logger("sync")
 
 PATIENCE: Final = 10.0
-"""Seconds after which a node without any peer counts as caught up: somebody has to begin."""
+"""Seconds after which a node without any peer that has a chain counts as caught up: somebody has to begin."""
 BEHIND: Final = 2
 """Blocks above our head. A peer that has shown more than these: mining would be a waste."""
 RACERS: Final = 3
@@ -106,7 +106,8 @@ class Sync:
             while True:
                 self._wake.clear()
                 await self._catch_up()
-                if self.statuses.known or time.monotonic() - began > PATIENCE:
+                somebody = any(status.weight for status in self.statuses.known.values())
+                if somebody or time.monotonic() - began > PATIENCE:
                     self.ready.set()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), POLL)

@@ -82,11 +82,11 @@ class Statuses:
         self.known[peer] = status
         self._share_addresses()
         for address in (*status.own, *status.others)[: 2 * MAX_ADDRESSES]:
-            self._peers.learn(address)
+            self._peers.learn(address, peer)
         self._told()
 
     def _share_addresses(self) -> None:
-        self._service.own = tuple(self._door.addrs)
+        self._service.own = self._peers.own
         self._service.others = {
             peer: tuple(address for address in status.own if peer_in(address) == peer)[:2]
             for peer, status in self.known.items()

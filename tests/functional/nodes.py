@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from deepblock.client import Client, NodeUnreachable, RpcError
 
@@ -24,6 +24,8 @@ T = TypeVar("T")
 class Node:
     """One node. `flags`: more words for its command line; `env`: more of its environment; `prefix`: a command that
     runs it."""
+
+    COMMAND: ClassVar[tuple[str, ...]] = ("run", "--rpc-port", "0")
 
     def __init__(
         self, folder: Path, *flags: str, network: str = FAST, env: Mapping[str, str] | None = None,
@@ -41,18 +43,7 @@ class Node:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._node_file.unlink(missing_ok=True)
         common = ("--network", self.network, "--data-dir", str(self.folder), "--p2p-host", "127.0.0.1")
-        words = [
-            *self.prefix,
-            sys.executable,
-            "-m",
-            "node.cli",
-            "run",
-            *common,
-            "--p2p-port",
-            "0",
-            "--rpc-port",
-            "0",
-        ]
+        words = [*self.prefix, sys.executable, "-m", "node.cli", *self.COMMAND, *common, "--p2p-port", "0"]
         with (self.folder / "output.log").open("ab") as output:
             self.process = subprocess.Popen(
                 [*words, "--log-level", "debug", *self.flags, *more],
@@ -92,6 +83,16 @@ class Node:
         """The multiaddr to bootstrap others with."""
         return self.facts["multiaddrs"][0]  # type: ignore[no-any-return]
 
+    @property
+    def id(self) -> str:
+        """As peers know it."""
+        return self.address.rpartition("/")[2]
+
+    @property
+    def peers(self) -> set[str]:
+        """The ids of those that it is connected to."""
+        return {row["id"] for row in self.call("node_peers") if row["connected"] is not None}
+
     def call(self, method: str, *params: Any) -> Any:
         """The result of a JSON-RPC call, as plain JSON."""
         return Client(self.facts["rpc"]).call(method, *params)
@@ -121,6 +122,12 @@ class Node:
         """The structured log lines of one kind, from all of its lives."""
         lines = (self.folder / "node.log").read_text().splitlines()
         return [event for event in map(json.loads, lines) if event.get("event") == name]
+
+
+class BootstrapNode(Node):
+    """One that only introduces: no chain, no JSON-RPC."""
+
+    COMMAND: ClassVar[tuple[str, ...]] = ("bootstrap",)
 
 
 @contextmanager

@@ -27,7 +27,8 @@ def test_the_lighter_sides_transfers_are_back_in_the_pool(tmp_path: Path) -> Non
         wait_for(spendable, 180, "the light side to have earned", heavy, light)
 
         light.stop()
-        light.start("--mine")  # nobody to bootstrap from: alone
+        (light.folder / "peers.json").unlink()
+        light.start("--mine")  # nobody to bootstrap from, nobody remembered: alone
         light.deepblock("send", receiver, "2")
         fork = light.height
         wait_for(lambda: confirmed(light, receiver), 60, "the transfer on the light side", light)

@@ -1,25 +1,36 @@
-"""`python -m tests.network NAME …`: each a measurement on real nodes, minutes long, that prints what it found."""
+"""`python -m tests.network NAME`: one of the modules beside this one. Exit status 1 where it finds something wrong."""
 
+import argparse
 import importlib
-import sys
+import pkgutil
 import tempfile
 from pathlib import Path
 
+import tests.network
+
 NAMES = sorted(
-    path.stem
-    for path in Path(__file__).parent.glob("*.py")
-    if not path.stem.startswith("_") and not path.stem.endswith("_parts")
+    module.name
+    for module in pkgutil.iter_modules(tests.network.__path__)
+    if module.name != "__main__" and not module.name.endswith("_parts")
 )
 
 
 def main() -> None:
-    unknown = [name for name in sys.argv[1:] if name not in NAMES]
-    if unknown or not sys.argv[1:]:
-        sys.exit(f"python -m tests.network NAME …, of {', '.join(NAMES)}")
-    for name in sys.argv[1:]:
-        print(f"--- {name}", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            importlib.import_module(f"tests.network.{name}").main(Path(folder))
+    parser = argparse.ArgumentParser(prog="python -m tests.network", description=tests.network.__doc__)
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument(
+        "--folder", type=Path, help="where the nodes' data and logs stay; else they are removed"
+    )
+    arguments = parser.parse_args()
+    run = importlib.import_module(f"tests.network.{arguments.name}").main
+    try:
+        if arguments.folder:
+            run(arguments.folder)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                run(Path(folder))
+    except AssertionError as error:
+        parser.exit(1, f"{arguments.name}: {error}\n")
 
 
 if __name__ == "__main__":

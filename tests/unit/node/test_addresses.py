@@ -1,8 +1,8 @@
-"""Which texts name a peer and where it listens."""
+"""Which texts name a peer and where it listens, and from how far that can be dialled."""
 
 import pytest
 
-from node.addresses import peer_in
+from node.addresses import Scope, dnsaddr_in, group_of, ip_in, is_bootstrap, peer_in, scope_of
 
 ID = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
 
@@ -16,3 +16,45 @@ def test_addresses_name_their_peer(place):
 @pytest.mark.parametrize("addr", ["", "localhost:4001", "/ip4/1.2.3.4/tcp/1", f"/ip4/1.2.3.4/udp/1/p2p/{ID}"])
 def test_other_texts_name_nobody(addr):
     assert peer_in(addr) is None
+
+
+def test_names_may_stand_for_addresses():
+    assert dnsaddr_in("/dnsaddr/boot.example") == ("boot.example", None)
+    assert dnsaddr_in(f"/dnsaddr/boot.example/p2p/{ID}") == ("boot.example", ID)
+    assert is_bootstrap("/dnsaddr/boot.example") and is_bootstrap(f"/ip4/1.2.3.4/tcp/1/p2p/{ID}")
+
+
+@pytest.mark.parametrize(
+    "addr", ["/dnsaddr/", "/dnsaddr/a/b", "/dnsaddr/a b", "dnsaddr/a", "/dnsaddr/a/p2p/x"]
+)
+def test_other_texts_are_no_names(addr):
+    assert dnsaddr_in(addr) is None and not is_bootstrap(addr)
+
+
+@pytest.mark.parametrize(
+    ("ip", "scope", "group"),
+    [
+        ("127.0.0.1", Scope.MACHINE, None),
+        ("::1", Scope.MACHINE, None),
+        ("10.1.2.3", Scope.SITE, None),
+        ("192.168.1.2", Scope.SITE, None),
+        ("100.64.1.2", Scope.SITE, None),  # behind a provider's own NAT
+        ("169.254.1.2", Scope.SITE, None),
+        ("fd00::1", Scope.SITE, None),
+        ("8.8.4.4", Scope.WORLD, "8.8.0.0/16"),
+        ("2a00:1450:4001::1", Scope.WORLD, "2a00:1450::/32"),
+        ("::ffff:8.8.4.4", Scope.WORLD, "8.8.0.0/16"),
+        ("::ffff:10.1.2.3", Scope.SITE, None),
+    ],
+)
+def test_scopes_and_groups(ip, scope, group):
+    addr = f"/ip{6 if ':' in ip else 4}/{ip}/tcp/1"
+    found = ip_in(addr)
+    assert found is not None and scope_of(found) is scope
+    assert group_of(addr) == group_of(f"{addr}/p2p/{ID}") == group
+
+
+@pytest.mark.parametrize("addr", ["/ip4/0.0.0.0/tcp/1", "/ip6/::/tcp/1", "/ip4/224.0.0.1/tcp/1", "/ip4/x/tcp/1",
+                                  "/ip4/1.2.3.4/udp/1", "/dns4/a.example/tcp/1", ""])  # fmt: skip
+def test_where_no_machine_can_be_dialled_there_is_no_ip_address(addr):
+    assert ip_in(addr) is None and group_of(addr) is None

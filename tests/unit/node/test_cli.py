@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from node.identity import Identity
+
 
 def command(folder, *flags):
     return [
@@ -42,3 +44,23 @@ def test_ctrl_c_while_it_loads_is_no_traceback(tmp_path, module):
                 process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
     assert [line for line in said if not line.startswith("import time:")] == []
+
+
+def test_a_bootstrap_node_in_the_folder_of_another_is_a_sentence(tmp_path):
+    node = Identity(tmp_path)
+    words = [
+        sys.executable,
+        "-m",
+        "node.cli",
+        "bootstrap",
+        "--network",
+        "devnet",
+        "--data-dir",
+        str(tmp_path),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and len(node.key) == 32
+    assert (
+        done.stderr.startswith(f"deepblock-node: another node runs in {tmp_path}")
+        and done.stderr.count("\n") == 1
+    )

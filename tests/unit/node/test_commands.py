@@ -23,15 +23,18 @@ def test_init_writes_the_address_that_it_is_given(tmp_path):
     assert f'\naddress = "{address}"\n' in (tmp_path / "config.toml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", ["run", "init"])
+MISTAKES = [
+    ("--network", "nosuch"),
+    ("--bootstrap", "localhost:9645"),
+    ("--p2p-host", "nonsense..host"),
+    ("--address", "dbk1xyz"),
+]
+
+
 @pytest.mark.parametrize(
-    ("flag", "value"),
-    [
-        ("--network", "nosuch"),
-        ("--bootstrap", "localhost:9645"),
-        ("--p2p-host", "nonsense..host"),
-        ("--address", "dbk1xyz"),
-    ],
+    ("command", "flag", "value"),
+    [(command, *mistake) for command in ("run", "init") for mistake in MISTAKES]
+    + [("bootstrap", *mistake) for mistake in MISTAKES[:-1]],  # it earns nothing
 )
 def test_a_mistake_is_one_sentence_and_leaves_no_mark(tmp_path, capsys, command, flag, value):
     folder = tmp_path / "node"

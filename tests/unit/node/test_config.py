@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from deepblock.keys import Wallet
-from node.config import NodeConfig, example_config, load_config, load_params
+from node.config import NodeConfig, example_config, load_bootstrap, load_config, load_params
 from node.errors import StartError
 
 ADDRESS = Wallet(b"\1" * 32).address
@@ -71,8 +71,22 @@ def test_another_name_to_listen_on_is_refused(tmp_path, host):
 
 def test_bootstrap_addresses_name_their_peer(tmp_path):
     assert load_config({"data_dir": tmp_path, "bootstrap": [PEER]}).bootstrap == (PEER,)
+    named = ("/dnsaddr/boot.example",)
+    assert load_config({"data_dir": tmp_path, "bootstrap": named}).bootstrap == named
     says = said(tmp_path, bootstrap=[PEER, "localhost:9645"])
-    assert says == "--bootstrap: 'localhost:9645' is not of the form /ip4/…/tcp/…/p2p/ID"
+    assert says == "--bootstrap: 'localhost:9645' is not of the form /ip4/…/tcp/…/p2p/ID or /dnsaddr/NAME"
+
+
+def test_a_preset_may_bring_a_list_of_nodes_to_begin_with(tmp_path):
+    assert load_bootstrap("devnet") == ()
+    assert all(addr.startswith("/") for addr in load_bootstrap("testnet"))
+    preset, beside = str(tmp_path / "mine.json"), tmp_path / "mine.bootstrap"
+    assert load_bootstrap(preset) == ()
+    beside.write_text(f"# ours\n\n{PEER}   # the first\n/dnsaddr/boot.example\n")
+    assert load_bootstrap(preset) == (PEER, "/dnsaddr/boot.example")
+    beside.write_text(f"{PEER}\nlocalhost:9645\n")
+    with pytest.raises(StartError, match="mine.bootstrap, line 2: 'localhost:9645' is not of the form"):
+        load_bootstrap(preset)
 
 
 def test_a_network_is_shipped_or_a_file(tmp_path):

@@ -12,9 +12,9 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import PUBSUB_SIGNING_PREFIX
 from libp2p.utils.varint import encode_uvarint, encode_varint_prefixed
 
-from node.p2p import wire
-from node.p2p.events import Fault, Gossip, Limits
-from tests.unit.node.p2p_parts import MESHSUB, TOPIC, Log, doors, hostile, sending, until
+from node.p2p import guards, wire
+from node.p2p.events import Fault, Gossip, Limits, Unreachable
+from tests.unit.node.p2p_parts import MESHSUB, TOPIC, Log, doors, hostile, make_door, sending, until
 
 
 def frame(*messages: rpc_pb2.Message, **fields) -> bytes:
@@ -194,5 +194,26 @@ def test_more_inbound_connections_than_libp2p_has_slots_for():
                 await asyncio.gather(*(hostile(victim.addrs[0], nothing) for _ in range(5)))
             await until(lambda: len(victim.peers()) == 1)
             await still_serves(victim, friend, Log(victim))
+
+    asyncio.run(scene())
+
+
+def test_one_network_gets_a_part_of_the_inbound_slots_and_gives_it_back(monkeypatch):
+    monkeypatch.setattr(guards, "group_of", lambda addr: "a group")
+
+    async def scene():
+        async with doors(2, limits=Limits(group=2)) as (victim, friend):
+            second, third = make_door(), make_door()
+            for door in (second, third):
+                await door.start()
+            await second.connect(victim.addrs[0])
+            with pytest.raises(Unreachable):
+                await third.connect(victim.addrs[0])
+            await friend.stop()
+            await until(lambda: len(victim.peers()) == 1)
+            await third.connect(victim.addrs[0])
+            await until(lambda: len(victim.peers()) == 2)
+            for door in (second, third):
+                await door.stop()
 
     asyncio.run(scene())

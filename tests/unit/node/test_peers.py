@@ -1,100 +1,28 @@
+"""The parts of node/peers put together, some with real doors."""
+
 import asyncio
-import itertools
-import os
+import time
 
 import pytest
 
-from node import peers as peers_module
-from node.addresses import peer_in
-from node.p2p.door import Door
-from node.p2p.events import Gossip, PeerInfo, Unreachable
-from node.peers import BAN_TIME, KNOWN, LEARNED, Peers, backoff
+from node.p2p.events import Gossip
+from node.peers import BAN_SCORE, Peers
+from node.peers import pings as pings_module
+from node.peers.file import Ban, Known, Remembered
+from node.peers.peers import ANCHORS
+from node.peers.penalties import BAN_TIME
 from tests.unit.node.p2p_parts import TOPIC, Log, doors, make_door, meshed, until
-
-IDS = [f"12D3KooW{letter * 44}" for letter in "ABCDEFGHJKLMNPQRSTUV"]
-
-
-def addr_of(peer: str, port: int = 4001) -> str:
-    return f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer}"
-
-
-class Loopback(Door):
-    """A door whose host is never started: dials succeed or fail as the test says, bans are noted."""
-
-    def __init__(self) -> None:
-        super().__init__(key=os.urandom(32), port=0, agent="test/1", topics={}, handlers={})
-        self.peer_id = IDS[0]
-        self.dialled: list[str] = []
-        self.reachable = True
-        self.banned: list[tuple[str, float]] = []
-
-    async def connect(self, addr: str, timeout: float = 10) -> str:
-        self.dialled.append(addr)
-        if not self.reachable:
-            raise Unreachable("connection refused")
-        peer = peer_in(addr)
-        assert peer is not None
-        self._peers[peer] = PeerInfo(peer, addr, True, 0.0)
-        return peer
-
-    def ban(self, peer: str, seconds: float) -> None:
-        self._peers.pop(peer, None)
-        self.banned.append((peer, seconds))
-
-
-class Clock:
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.node.peers_parts import IDS, Clock, Loopback, addr_of
 
 
 async def settle(peers: Peers) -> None:
     """One look at who is missing, and the dials that follow from it."""
-    for target in peers._due():
-        await peers._dial(target)
+    for entry in peers._dialler.due():
+        await peers._dialler.dial(entry)
 
 
-def test_bootstrap_peers_are_redialled_for_ever_with_growing_pauses():
-    async def scene():
-        door, clock = Loopback(), Clock()
-        door.reachable = False
-        peers = Peers(door, [addr_of(IDS[1])], clock)
-        times = []
-        for _ in range(4_000):
-            clock.now += 0.25
-            before = len(door.dialled)
-            await settle(peers)
-            times += [clock.now] * (len(door.dialled) - before)
-        pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
-        assert pauses[0] <= 1.5 and 45 <= pauses[-1] <= 75.25 and len(times) > 15
-        assert all(later >= earlier for earlier, later in itertools.pairwise(pauses[:6]))
-
-        door.reachable = True
-        clock.now += 100
-        await settle(peers)
-        door._peers.clear()
-        clock.now += 1
-        await settle(peers)  # a success begins the pauses anew
-        assert [peer.id for peer in door.peers()] == [IDS[1]]
-
-    asyncio.run(scene())
-
-
-@pytest.mark.parametrize(("failures", "seconds"), [(1, 1), (2, 2), (6, 32), (7, 60), (10_000, 60)])
-def test_pauses_double_up_to_a_minute_give_or_take_a_quarter(failures, seconds):
-    assert all(0.75 * seconds <= backoff(failures) <= 1.25 * seconds for _ in range(100))
-
-
-def test_nobody_is_dialled_twice_and_oneself_never():
-    async def scene():
-        door = Loopback()
-        peers = Peers(door, [addr_of(door.peer_id), addr_of(IDS[1]), addr_of(IDS[1], port=4002)])
-        await settle(peers)
-        await settle(peers)
-        assert door.dialled == [addr_of(IDS[1])]
-
-    asyncio.run(scene())
+def known(peers: Peers) -> set[str]:
+    return {known.addr for known in peers.remembered().addresses}
 
 
 def test_a_bootstrap_address_without_an_id_is_refused_in_words():
@@ -102,57 +30,42 @@ def test_a_bootstrap_address_without_an_id_is_refused_in_words():
         Peers(Loopback(), ["localhost:4001"])
 
 
-def test_learned_addresses_are_tried_up_to_a_number_and_forgotten_when_hopeless():
+def test_a_node_that_knows_nobody_knows_so():
+    assert Peers(Loopback(), []).knows_nobody
+    assert not Peers(Loopback(), ["/dnsaddr/boot.example"]).knows_nobody
+    assert not Peers(Loopback(), [addr_of(IDS[1])]).knows_nobody
+    assert not Peers(Loopback(), [], Remembered((Known(addr_of(IDS[1]), None),))).knows_nobody
+
+
+def test_nonsense_and_our_own_addresses_are_not_learned():
+    door = Loopback()
+    peers = Peers(door, [])
+    for addr in ("", "/ip4/1.2.3.4/tcp/1", addr_of(door.peer_id), addr_of(door.peer_id, ip="20.1.1.1")):
+        peers.learn(addr)
+    assert peers.knows_nobody
+
+
+@pytest.mark.parametrize(
+    ("teller", "taken"),
+    [
+        ("127.0.0.1", {"127.0.0.1", "192.168.1.7", "20.1.1.1"}),
+        ("192.168.1.9", {"192.168.1.7", "20.1.1.1"}),
+        ("30.1.1.1", {"20.1.1.1"}),
+    ],
+)
+def test_who_is_far_away_does_not_tell_of_our_own_house(teller, taken):
+    door = Loopback()
+    door.join(IDS[1], teller)
+    peers = Peers(door, [])
+    for ip in ("127.0.0.1", "192.168.1.7", "20.1.1.1"):
+        peers.learn(addr_of(IDS[2], ip=ip), IDS[1])
+    assert known(peers) == {addr_of(IDS[2], ip=ip) for ip in taken}
+
+
+def test_penalties_add_up_to_a_ban_and_fade():
     async def scene():
         door, clock = Loopback(), Clock()
-        peers = Peers(door, [], clock)
-        for peer in IDS[1:15]:
-            peers.learn(addr_of(peer))
-        for nonsense in ("", "/ip4/1.2.3.4/tcp/1", addr_of(door.peer_id)):
-            peers.learn(nonsense)
-        await settle(peers)
-        await settle(peers)
-        assert len(door.dialled) == len(door.peers()) == LEARNED
-
-        door.reachable = False
-        door._peers.clear()
-        for _ in range(20):
-            clock.now += 100
-            await settle(peers)
-        assert not peers._targets
-        clock.now += 100
-        before = len(door.dialled)
-        await settle(peers)
-        assert len(door.dialled) == before
-
-    asyncio.run(scene())
-
-
-def test_several_addresses_of_a_learned_peer_are_tried_in_turn():
-    async def scene():
-        door, clock = Loopback(), Clock()
-        peers = Peers(door, [], clock)
-        door.reachable = False
-        for port in range(1, 9):
-            peers.learn(addr_of(IDS[1], port))
-        for _ in range(3):
-            await settle(peers)
-        assert door.dialled == [addr_of(IDS[1], port) for port in (1, 2, 3)]
-
-    asyncio.run(scene())
-
-
-def test_what_strangers_tell_is_bounded():
-    peers = Peers(Loopback(), [])
-    for port in range(2 * KNOWN):
-        peers.learn(addr_of(f"12D3KooW{port:044d}".replace("0", "z"), port=port))
-    assert len(peers._targets) == KNOWN
-
-
-def test_penalties_add_up_fade_and_end_in_a_ban_that_ends():
-    async def scene():
-        door, clock = Loopback(), Clock()
-        peers = Peers(door, [addr_of(IDS[1])], clock)
+        peers = Peers(door, [addr_of(IDS[1])], clock=clock)
         await settle(peers)
         peers.penalise(IDS[1], 60, "garbage")
         clock.now += 600
@@ -172,6 +85,49 @@ def test_penalties_add_up_fade_and_end_in_a_ban_that_ends():
         await settle(peers)
         assert [peer.id for peer in door.peers()] == [IDS[1]]
         assert peers.table()[0].banned_until is None
+
+    asyncio.run(scene())
+
+
+def test_a_node_remembers_whom_it_knew_whom_it_was_connected_to_and_whom_it_banned():
+    async def scene():
+        door = Loopback()
+        peers = Peers(door, [addr_of(IDS[1])])
+        for number, peer in enumerate(IDS[2:12]):
+            peers.learn(addr_of(peer, ip=f"20.{number}.1.1"))
+        await settle(peers)
+        peers.penalise(IDS[1], BAN_SCORE, "a false block")
+        door.join(IDS[15])
+        found = peers.remembered()
+        outbound = [f"{peer.addr}/p2p/{peer.id}" for peer in door.peers() if peer.outbound]
+        assert list(found.anchors) == outbound[:ANCHORS]
+        assert [one.worked is not None for one in found.addresses] == [True] * 8 + [False] * 3
+        (ban,) = found.bans
+        assert ban.peer == IDS[1]
+
+        door = Loopback()
+        again = Peers(door, [addr_of(IDS[1])], found, slots=ANCHORS)
+        await settle(again)
+        assert set(door.dialled) == set(found.anchors), "anchors first"
+        assert known(again) == known(peers)
+        assert [peer for peer, _ in door.banned] == [IDS[1]]
+        assert again.table()[-1].reason == "a false block"
+
+    asyncio.run(scene())
+
+
+def test_a_book_of_strange_things_is_read_as_far_as_it_makes_sense():
+    now = int(time.time())
+    found = Remembered(
+        (Known("nonsense", now), Known(addr_of(IDS[0]), now), Known(addr_of(IDS[1]), now)),
+        ("nowhere",),
+        (Ban("nobody", now + 100, ""),),
+    )
+
+    async def scene():
+        door = Loopback()
+        await settle(Peers(door, [], found))
+        assert door.dialled == [addr_of(IDS[1])]
 
     asyncio.run(scene())
 
@@ -208,8 +164,8 @@ def test_a_frozen_peer_is_evicted(monkeypatch):
         await asyncio.Event().wait()
         return b""
 
-    monkeypatch.setattr(peers_module, "PING_EVERY", 0.1)
-    monkeypatch.setattr(peers_module, "PING_TIME", 0.2)
+    monkeypatch.setattr(pings_module, "PING_EVERY", 0.1)
+    monkeypatch.setattr(pings_module, "PING_TIME", 0.2)
 
     async def scene():
         async with doors(1) as (home,):
