@@ -66,14 +66,7 @@ class App:
         self.mempool = Mempool(params, network)
         self.service = Service(self.chain, self.blobs, self.mempool)
         self.identity = Identity(folder)
-        self.door = Door(
-            key=self.identity.key,
-            host=config.p2p_host,
-            port=config.p2p_port,
-            agent=f"deepblock/{deepblock.__version__}",
-            topics=validators(params, network, self.chain.specs.get),
-            handlers=self.service.handlers,
-        )
+        self.door = self._new_door()
         self.peer_file = PeerFile(folder / PEERS_FILE, str(network))
         bootstrap = [*config.bootstrap, *load_bootstrap(config.network)]
         self.peers = Peers(self.door, bootstrap, self.peer_file.read())
@@ -109,6 +102,17 @@ class App:
         self.pipeline.on_head += [
             self.shares.follow, self.miner.new_head, Retention(self.chain, self.blobs).follow,
         ]  # fmt: skip
+
+    def _new_door(self) -> Door:
+        config, chain = self.config, self.chain
+        return Door(
+            key=self.identity.key,
+            host=config.p2p_host,
+            port=config.p2p_port,
+            agent=f"deepblock/{deepblock.__version__}",
+            topics=validators(chain.params, chain.network, chain.specs.get),
+            handlers=self.service.handlers,
+        )
 
     async def run(self) -> None:
         """Until SIGINT or SIGTERM. A bug in any part stops the whole node, loudly."""
