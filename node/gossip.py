@@ -28,7 +28,7 @@ from node.messages import MAX_BATCH, Accusation, Batch, topic_of
 from node.p2p.door import Door
 from node.p2p.events import Fault, Gossip, PeerDown, PeerUp, Validator
 from node.peers import BAN_SCORE, Peers
-from node.pipeline import MAX_BLOCK, MAX_TRANSACTION, Disproved, Origin, Pipeline
+from node.pipeline import MAX_BLOCK, MAX_TRANSACTION, BodyMissing, Disproved, Origin, Pipeline
 from node.shares import MAX_SHARE, Shares
 from node.sync.catch_up import Sync
 
@@ -45,6 +45,8 @@ TRANSACTIONS_AT_ONCE: Final = 4_000.0
 """Transactions of one neighbour that are checked: about a tenth of a core, and a burst."""
 MAX_BATCH_MESSAGE: Final = MAX_BATCH + MAX_TRANSACTION + 1_024
 """Bytes."""
+UNSERVED: Final = 20
+"""Penalty points for a block whose body its author does not serve, nor anybody else."""
 FAULT: Final = 20
 """Penalty points for a broken frame: five of them, and the peer is banned."""
 
@@ -175,6 +177,9 @@ class Ears:
             await take(message)
         except Disproved as error:
             log.info(f"{kind}_disproved", author=message.author, reason=str(error))
+        except BodyMissing as error:
+            log.info("block_without_body", author=message.author, peer=message.peer, reason=str(error))
+            self._peers.penalise(message.author, UNSERVED, f"announced a block and did not serve it: {error}")
         except NotYet as error:
             log.debug(f"{kind}_waits", peer=message.peer, reason=str(error))
             if what == "blocks":

@@ -66,7 +66,7 @@ class Limits:
     group: int = 32  # inbound connections from one /16 (IPv4) or /32 (IPv6); see node.addresses.group_of
     unread: int = 64 * 1024 * 1024  # bytes of one connection that arrived and were not read yet
     handler_time: float = 60.0  # seconds for one request, from its first byte to the reply's last
-    stall: float = 20.0  # seconds without any progress of one read or write
+    stall: float = 10.0  # seconds without any progress of one read or write
     events: int = 4_096  # gossip waiting for events(); see Door.events
 
 

@@ -60,7 +60,7 @@ class Exchange:
             if serving.cancelled_caught:
                 log.warning("request_timeout", peer=str(peer), protocol=protocol)
                 await stream.reset()
-        except wire.Violation as error:
+        except (wire.Violation, wire.Stalled) as error:
             self._accuse(peer, f"{protocol}: {error}")
         finally:
             self._handling[peer] -= 1

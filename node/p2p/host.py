@@ -251,8 +251,12 @@ class Host(INotifee):
 
         async def guarded(stream: INetStream) -> None:
             peer = stream.muxed_conn.peer_id
-            if not self._allowed(peer) or self._streams[peer] >= self.limits.streams:
+            if not self._allowed(peer):
                 await stream.reset()
+                return
+            if self._streams[peer] >= self.limits.streams:
+                await stream.reset()
+                self._accuse(peer, f"more than {self.limits.streams} streams at once")
                 return
             self._streams[peer] += 1
             try:

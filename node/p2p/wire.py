@@ -36,8 +36,12 @@ class Hangup(Exception):
     """The stream ended, or stood still, before the message was complete."""
 
 
+class Stalled(Hangup):
+    """The other side takes nothing: what was asked for is not read."""
+
+
 async def write_message(stream: Any, status: int, body: bytes, *, stall: float) -> None:
-    """Raises Hangup."""
+    """Raises Stalled."""
     message = HEADER.pack(status, len(body)) + body
     for start in range(0, len(message), PIECE):
         piece = message[start : start + PIECE]
@@ -47,7 +51,7 @@ async def write_message(stream: Any, status: int, body: bytes, *, stall: float) 
                 await trio.sleep(POLL)
             await stream.write(piece)
         if waiting.cancelled_caught:
-            raise Hangup(f"nothing could be written for {stall:g} s")
+            raise Stalled(f"nothing could be written for {stall:g} s")
 
 
 async def read_message(stream: Any, *, limit: int, stall: float) -> tuple[int, bytes]:

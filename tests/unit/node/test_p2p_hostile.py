@@ -146,7 +146,8 @@ def test_a_hoard_of_streams_is_cut():
     async def scene():
         async with doors(2, limits=Limits(streams=8)) as (victim, friend):
             log = Log(victim)
-            await hostile(victim.addrs[0], hoard)
+            enemy = await hostile(victim.addrs[0], hoard)
+            await until(lambda: Fault(enemy, "more than 8 streams at once") in log.of(Fault))
             await until(lambda: len(victim.peers()) == 1)
             await still_serves(victim, friend, log)
 
@@ -173,6 +174,24 @@ def test_bytes_that_nobody_reads_end_the_connection():
             await hostile(victim.addrs[0], pour)
             await until(lambda: len(victim.peers()) == 1)
             assert await friend.ping(victim.peer_id, 5) < 5
+
+    asyncio.run(scene())
+
+
+def test_who_does_not_read_what_it_asked_for_is_hung_up_on():
+    async def ask(host, victim):
+        stream = await host.new_stream(victim, [TProtocol("/noise/1")])
+        await stream.write(wire.HEADER.pack(wire.OK, 7) + b"9000000")  # more than any window
+        await trio.sleep(1.5)
+
+    async def scene():
+        async with doors(2, limits=Limits(stall=0.5)) as (victim, friend):
+            log = Log(victim)
+            enemy = await hostile(victim.addrs[0], ask)
+            await until(lambda: log.of(Fault))
+            assert log.of(Fault) == [Fault(enemy, "/noise/1: nothing could be written for 0.5 s")]
+            await until(lambda: len(victim.peers()) == 1)
+            await still_serves(victim, friend, log)
 
     asyncio.run(scene())
 
