@@ -105,6 +105,19 @@ class NodeInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """What the daemon holds, without its workers: what grows here without end is a leak. `uptime`: seconds; `memory`:
+    bytes in RAM; `files`: open, sockets among them; `tasks`: of asyncio; `p2p_tasks`: of the libp2p thread."""
+
+    uptime: float
+    memory: int
+    files: int
+    threads: int
+    tasks: int
+    p2p_tasks: int
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """A peer that is connected now, or remembered for what it did.
 

@@ -121,6 +121,9 @@ class Client:
     def node_peers(self) -> tuple[api.Peer, ...]:
         return self._ask(tuple[api.Peer, ...], "node_peers")
 
+    def node_health(self) -> api.Health:
+        return self._ask(api.Health, "node_health")
+
     def chain_head(self) -> api.Head:
         return self._ask(api.Head, "chain_head")
 

@@ -102,6 +102,10 @@ class SubmittingPipeline:
         self._mempool.add(transaction, self._chain.state(), self._chain.head.height + 1)
 
 
+async def _seven() -> int:
+    return 7
+
+
 @dataclass
 class Parts:
     """Everything in `folder`. `status` and `rows` are what the miner and the peers say; change them at will."""
@@ -124,7 +128,9 @@ class Parts:
             pipeline=SubmittingPipeline(self.chain, self.mempool),
             miner=SimpleNamespace(status=lambda: self.status),
             peers=SimpleNamespace(table=lambda: self.rows, reachability="unknown"),
-            door=SimpleNamespace(peer_id="12D3KooWMe", addrs=["/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWMe"]),
+            door=SimpleNamespace(
+                peer_id="12D3KooWMe", addrs=["/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWMe"], tasks=_seven
+            ),
             sync=SimpleNamespace(status=lambda: self.sync),
             blobs=self.blobs,
             shares=SimpleNamespace(known=lambda: self.known),

@@ -182,6 +182,11 @@ class Bridge:
         self._on_down()
 
 
+async def living_tasks() -> int:
+    """How many tasks the thread has that this is called in."""
+    return trio.lowlevel.current_statistics().tasks_living
+
+
 def _single(error: BaseException) -> BaseException:
     """Without the groups that trio's nurseries wrap around one exception."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:

@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from node.p2p.bridge import Bridge
+from node.p2p.bridge import Bridge, living_tasks
 from node.p2p.dialback import DIAL_BACK, DialBacks
 from node.p2p.events import (
     AskTimeout,
@@ -127,6 +127,10 @@ class Door:
         began = time.monotonic()
         await self.ask(peer, PING, b"", timeout=timeout, max_reply=0)
         return time.monotonic() - began
+
+    async def tasks(self) -> int:
+        """How many tasks the libp2p thread has. Raises HostDown."""
+        return await self._bridge.call(living_tasks)
 
     # gossip
 

@@ -1,10 +1,12 @@
 """The methods, each a typed function of the node's parts. Its docstring is its documentation
 (`rpc.discover`). Those about tasks and models are in `tasks`."""
 
+import asyncio
 import dataclasses
 import time
 from typing import Annotated, Any
 
+import psutil
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 import deepblock
@@ -69,6 +71,21 @@ def node_info(node: Services) -> api.NodeInfo:
         replayed=replayed,
         replayable=replayable,
     )
+
+
+@method("node_health")
+async def node_health(node: Services) -> api.Health:
+    """What the daemon holds of this machine."""
+    process = psutil.Process()
+    with process.oneshot():
+        return api.Health(
+            uptime=time.time() - process.create_time(),
+            memory=process.memory_info().rss,
+            files=process.num_fds(),
+            threads=process.num_threads(),
+            tasks=len(asyncio.all_tasks()),
+            p2p_tasks=await node.door.tasks(),
+        )
 
 
 @method("node_peers")

@@ -377,6 +377,13 @@ def test_the_document_describes_every_method_and_resolves(parts):
     assert send["params"][0]["name"] == "transaction" and send["params"][0]["required"]
 
 
+def test_what_the_daemon_holds_is_told(parts):
+    health = result(parts, "node_health")
+    assert 10_000_000 < health["memory"] < 10_000_000_000
+    assert min(health["files"], health["threads"], health["tasks"]) >= 1
+    assert health["p2p_tasks"] == 7 and health["uptime"] > 0
+
+
 def test_the_readme_lists_every_method():
     from pathlib import Path
 
