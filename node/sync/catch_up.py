@@ -42,7 +42,7 @@ RACERS: Final = 3
 """Peers that are asked at once for a heavier chain."""
 JOIN: Final = 0.1
 """Seconds between two looks who else claims more."""
-REST: Final = 10.0
+REST: Final = 5.0
 """Seconds in which a peer that could not show what it claims is not asked again."""
 STUCK: Final = 60.0
 """Seconds in which nobody made a claim good: then the claimants make way for other peers."""
@@ -116,8 +116,9 @@ class Sync:
         """Until nobody claims more, or those who do have had their chance."""
         while begun := await self._race():
             walk, first = begun
+            claim = self.statuses.known.get(walk.peer)
             await self._judged(walk.peer, self._follow(walk, first))
-            if walk.peer in self._claimants():  # it has nothing more, whatever it says
+            if claim and self._is_ahead(claim):  # what it claimed before is not what it had
                 self._resting[walk.peer] = time.monotonic() + REST
 
     def _claimants(self) -> list[str]:
