@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 import socket
 import time
 from collections import Counter, OrderedDict
@@ -25,6 +26,7 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, PROTOCOL_ID_V12
 from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.score import ScoreParams, TopicScoreParams
 from libp2p.rcmgr import Direction
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL
 from libp2p.security.noise.transport import Transport as Noise
@@ -57,6 +59,16 @@ REPEAT_WINDOW = 60.0
 """Seconds in which the same content on the same topic is delivered once, whoever signs it anew."""
 REPEAT_MEMORY = 8_192
 """Contents remembered for that."""
+SCORES = ScoreParams(
+    p2_first_message_deliveries=TopicScoreParams(weight=1.0, cap=10.0, decay=0.98),
+    p5_behavior_penalty_weight=1.0,
+    p5_behavior_penalty_decay=0.98,
+    p5_behavior_penalty_threshold=10.0,
+    gossip_threshold=-20.0,
+    graylist_threshold=-40.0,
+    accept_px_threshold=math.inf,
+)
+"""Who keeps a place in the mesh (README: gossip's own score). A second is a heartbeat, and 0.98 halves in 34."""
 HANG_UP_TIME = 3.0
 """Seconds for saying good-bye to all peers."""
 
@@ -119,6 +131,7 @@ class Host(INotifee):
             [PROTOCOL_ID_V12, PROTOCOL_ID_V11], degree=6, degree_low=4, degree_high=12,
             heartbeat_interval=1, heartbeat_initial_delay=0.1, prune_back_off=10,
             adaptive_gossip_enabled=False, spam_protection_enabled=False, eclipse_protection_enabled=False,
+            score_params=SCORES,
         )  # fmt: skip
         self.gossip = Gossiper(
             self.libp2p, self.router, accuse=self._accuse, rate=self.limits.gossip_rate,
