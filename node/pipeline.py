@@ -308,5 +308,4 @@ class Pipeline:
         except RuleError as error:
             log.debug("transaction_refused", id=str(transaction.id), way=way, reason=str(error))
             raise
-        tell = log.debug if checked else log.info  # of those that others have sent, there are many
-        tell("transaction", id=str(transaction.id), way=way, kind=transaction.payload.kind)
+        log.debug("transaction", id=str(transaction.id), way=way, kind=transaction.payload.kind)

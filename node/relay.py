@@ -26,8 +26,8 @@ from node.pipeline import MAX_TRANSACTION, Pipeline, Publish
 
 log = structlog.get_logger("relay")
 
-GATHER: Final = 0.1
-"""Seconds in which transactions are gathered for one message."""
+GATHER: Final = 0.5
+"""Seconds between two messages at least. What comes after a pause goes at once, what comes in between waits."""
 LOOK_EVERY: Final = 2.0
 """Seconds between two looks into somebody else's pool."""
 MOST_AT_ONCE: Final = 32 * MAX_PIECES
@@ -66,11 +66,12 @@ class Relay:
             group.create_task(self._keep_looking(ready))
             while True:
                 await self._wake.wait()
-                await asyncio.sleep(GATHER)
+                await asyncio.sleep(0)  # the rest of a burst
                 self._wake.clear()
                 gathered, self._gathered = self._gathered, []
                 for batch in batches(gathered):
                     await self._publish(topic_of(self._network, "transactions"), encode(batch))
+                await asyncio.sleep(GATHER)
 
     async def _keep_looking(self, ready: asyncio.Event) -> None:
         while True:

@@ -224,6 +224,7 @@ class Gossiper(Pubsub):
         self._accuse = accuse
         self._rate = rate
         self._counts: dict[ID, tuple[int, int]] = {}  # peer → (second, messages in it)
+        self._records: dict[ID, bytes] = {}  # peer → the last one that was checked
         self._write_locks: WeakKeyDictionary[INetStream, trio.Lock] = WeakKeyDictionary()
 
     async def stream_handler(self, stream: INetStream) -> None:
@@ -251,8 +252,10 @@ class Gossiper(Pubsub):
         while self.manager.is_running:
             frame = await read_varint_prefixed_bytes_limited(stream, self.max_inbound_rpc_size)
             rpc = rpc_pb2.RPC.FromString(frame)
-            if not maybe_consume_signed_record(rpc, self.host, peer):
-                raise ValueError("forged sender record")
+            if not self._is_known_record(peer, rpc.senderRecord):
+                if not maybe_consume_signed_record(rpc, self.host, peer):
+                    raise ValueError("forged sender record")
+                self._records[peer] = rpc.senderRecord
             for message in rpc.publish:
                 if self._is_subscribed_to_msg(message) and self._within_rate(peer):
                     await self.push_msg(peer, message)
@@ -261,6 +264,10 @@ class Gossiper(Pubsub):
                 self.handle_subscription(peer, subscription)
             if rpc.HasField("control"):
                 await self.router.handle_rpc(rpc, peer)
+
+    def _is_known_record(self, peer: ID, record: bytes) -> bool:
+        """libp2p sends its signed addresses with every frame, and checks the signature every time."""
+        return not record or self._records.get(peer) == record
 
     def _within_rate(self, peer: ID) -> bool:
         now = int(time.monotonic())
@@ -278,6 +285,7 @@ class Gossiper(Pubsub):
 
     def _handle_dead_peer(self, peer_id: ID) -> None:
         self._counts.pop(peer_id, None)
+        self._records.pop(peer_id, None)
         super()._handle_dead_peer(peer_id)
 
     async def write_msg(self, stream: INetStream, rpc_msg: rpc_pb2.RPC) -> bool:
