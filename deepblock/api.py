@@ -63,12 +63,32 @@ class Sync:
 
 
 @dataclass(frozen=True, slots=True)
+class IpfsInfo:
+    """A way into IPFS. `name`: 'embedded' (this node itself) or 'kubo' (a daemon). `state`: 'off', 'up' and with whom,
+    or 'down: ' and why."""
+
+    name: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """What a node was asked to keep. `stored`: bytes of all files in its block store at the last look, and `quota`: how
+    many there may be before what nobody needs is removed."""
+
+    files: tuple[Cid, ...]
+    stored: int
+    quota: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeInfo:
     """`network`: the genesis's CID, which transactions name. `addrs`: multiaddrs for `--bootstrap`.
     `block_time`: seconds; `maturity`: blocks until a reward can be spent; `pending`: transactions in the
     pool. `min_train`: the fewest training examples of a task, `max_session_macs`: what its sessions may cost, and
     `base_session_macs`: what they count at most. `audit`: what the node replays of others' training, a sample, all or
-    nothing ('headers'); `replayed`: of the last `replayable` blocks, how many it has replayed whole."""
+    nothing ('headers'); `replayed`: of the last `replayable` blocks, how many it has replayed whole. `ipfs`: its ways
+    into IPFS."""
 
     version: str
     network_name: str
@@ -87,6 +107,7 @@ class NodeInfo:
     audit: str
     replayed: int
     replayable: int
+    ipfs: tuple[IpfsInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ import re
 ADDRESS = re.compile(
     r"/(ip4|ip6|dns|dns4|dns6)/[^/]{1,255}/tcp/\d{1,5}/p2p/(?P<id>[1-9A-HJ-NP-Za-km-z]{40,64})"
 )
+API_ADDRESS = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/[^/]{1,255}/tcp/\d{1,5}(/https?)?|/unix/.+")
+"""Of an HTTP API."""
 
 
 def peer_in(addr: str) -> str | None:

@@ -21,12 +21,18 @@ from node.errors import StartError
 from node.fetch import Fetcher
 from node.frauds import Frauds
 from node.gossip import Ears, validators
+from node.ipfs.backend import Backend
+from node.ipfs.embedded import Embedded
+from node.ipfs.keeper import Keeper
+from node.ipfs.kubo import Kubo
+from node.ipfs.pins import Pins
+from node.ipfs.policy import Policy
 from node.jobs.dispatcher import Jobs
 from node.jobs.errors import DeviceUnusable
 from node.mempool import Mempool
 from node.miner import Miner
 from node.p2p.door import Door
-from node.p2p.events import DoorError, ListenError
+from node.p2p.events import Blocks, DoorError, ListenError
 from node.peers import Peers
 from node.pipeline import Pipeline
 from node.proofs import Proofs
@@ -46,6 +52,7 @@ WALLET = "wallet.json"
 NODE_KEY = "node.key"
 NODE_FILE = "node.json"
 BLOBS = "blobs"
+KUBO_PINS = "kubo-pins.json"
 
 
 class App:
@@ -75,10 +82,15 @@ class App:
             agent=f"deepblock/{deepblock.__version__}",
             topics=validators(params, network, self.chain.specs.get),
             handlers=self.service.handlers,
+            blocks=Blocks(self.service.has, self.service.read),
         )
         self.peers = Peers(self.door, list(config.bootstrap))
         self.jobs = Jobs(folder / BLOBS, threads=config.threads, device=config.device)
-        self.fetcher = Fetcher(self.door, self.peers, self.blobs)
+        backends: tuple[Backend, ...] = (
+            Embedded(self.door, config.ipfs_peers),
+            Kubo(config.ipfs_api, self.blobs, folder / KUBO_PINS),
+        )
+        self.fetcher = Fetcher(self.door, self.peers, self.blobs, backends)
         self.data = TaskData(self.chain, self.blobs, self.fetcher, config.task_data << 30)
         draw = random.SystemRandom().randrange
         self.auditor = Auditor(self.chain, self.jobs, self.fetcher, self.blobs, self.data, draw, config.audit)
@@ -88,6 +100,11 @@ class App:
         self.shares = Shares(self.chain, self.auditor, self.blobs, self._publish, time.time)
         self.proofs = Proofs(self.chain, self.auditor, self.mempool, self.pipeline, wallet)
         self.frauds = Frauds(self.chain, self.auditor, self.pipeline, self.proofs)
+        pins = Pins(self.database)
+        self.keeper = Keeper(
+            Policy(self.chain, self.shares, pins), pins, self.blobs, self.fetcher, backends,
+            config.storage_quota << 30,
+        )  # fmt: skip
         self.sync = Sync(
             self.chain, self.pipeline, self.fetcher, self.door, self.peers, self.service,
             alone=not config.bootstrap,
@@ -99,11 +116,12 @@ class App:
         self.ears = Ears(self.door, self.pipeline, self.shares, self.frauds, self.peers, self.sync)
         self.services = Services(
             self.chain, self.mempool, self.pipeline, self.miner, self.peers, self.door, self.sync,
-            self.blobs, self.shares, self.frauds, config.audit,
+            self.blobs, self.shares, self.frauds, config.audit, self.keeper,
         )  # fmt: skip
         self.server = Server(self.services, config.rpc_host, config.rpc_port, config.rpc_hosts)
         self.pipeline.on_head += [
-            self.shares.follow, self.miner.new_head, Retention(self.chain, self.blobs).follow,
+            self.shares.follow, self.miner.new_head,
+            Retention(self.chain, self.blobs, pins, self.address).follow,
         ]  # fmt: skip
 
     async def run(self) -> None:
@@ -116,7 +134,7 @@ class App:
             await self._start(node_file)
             async with asyncio.TaskGroup() as group:
                 parts = [
-                    self.ears.run(), self.peers.run(), self.sync.run(), self.data.run(),
+                    self.ears.run(), self.peers.run(), self.sync.run(), self.data.run(), self.keeper.run(),
                     Terminal(self.services).run(),
                 ]  # fmt: skip
                 if self.config.audit != "headers":

@@ -1,0 +1,249 @@
+"""Bitswap 1.2.0, to and from any IPFS node. Runs in the trio thread.
+
+A message goes on a stream that its sender has opened, answers too: Kubo waits for nothing on a stream of its own.
+Whoever wants blocks is put into a queue and served from it, one message after the other, so a peer can make us hold
+`MAX_WANTS` names, one message that it sends, and one that it does not read. Py-libp2p's own `libp2p.bitswap` has no
+such bounds, and answers on the wrong stream.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, Final
+
+import structlog
+import trio
+from libp2p.abc import IHost, INetStream
+from libp2p.custom_types import TProtocol
+from libp2p.host.exceptions import StreamFailure
+from libp2p.network.stream.exceptions import StreamEOF
+from libp2p.peer.id import ID
+
+from deepblock.cid import Cid
+from deepblock.codec import Malformed
+from node.p2p import wire
+from node.p2p.bitswap_message import MAX_MESSAGE, MAX_WANTS, Message, Want, decode
+from node.p2p.events import Blocks, Limits, PeerGone, Refused
+from node.p2p.exchange import STREAM_ENDED, plain
+from node.p2p.guards import Accuse
+
+log = structlog.get_logger("p2p")
+
+PROTOCOL: Final = TProtocol("/ipfs/bitswap/1.2.0")
+ANSWER_BYTES: Final = 1 << 20
+"""Of blocks in one message of ours."""
+ANSWERS: Final = 64
+"""Wants that one message of ours answers."""
+_LENGTH_BYTES: Final = 4
+"""Of a message's length: up to 2^28, more than any may have."""
+
+
+class Bitswap:
+    """`blocks`: what others may have from here."""
+
+    def __init__(self, host: IHost, limits: Limits, accuse: Accuse, blocks: Blocks) -> None:
+        self._host = host
+        self._limits = limits
+        self._accuse = accuse
+        self._blocks = blocks
+        self._queues: dict[ID, dict[bytes, Want]] = {}  # of the peers that are being served
+        self._serving = trio.CapacityLimiter(limits.served)
+        self._turns: defaultdict[ID, trio.Lock] = defaultdict(trio.Lock)
+        self._owed: Counter[ID] = Counter()  # blocks that a peer was asked for and may still send
+        self._asking: defaultdict[ID, list[_Asking]] = defaultdict(list)
+
+    def forget(self, peer: ID) -> None:
+        """It is not connected any more. Who waits for it learns that by its silence."""
+        self._queues.pop(peer, None)
+        self._turns.pop(peer, None)
+        self._owed.pop(peer, None)
+        for asking in self._asking.pop(peer, ()):
+            asking.give_up()
+
+    # --- what comes in ---------------------------------------------------------------------------------
+
+    async def listen(self, stream: INetStream) -> None:
+        """All messages of a stream that a peer has opened."""
+        peer = stream.muxed_conn.peer_id
+        try:
+            while body := await self._next(stream, peer):
+                self._take(peer, decode(body))
+            await stream.close()
+        except (wire.Violation, Malformed) as error:
+            self._accuse(peer, f"{PROTOCOL}: {error}")
+
+    async def _next(self, stream: Any, peer: ID) -> bytes:
+        """A message; nothing at the end of the stream. A peer's messages are read one by one: whatever it sends on
+        however many streams, the rest waits in its windows."""
+        length = await self._length(stream)
+        if length > MAX_MESSAGE:
+            raise wire.Oversized(length, MAX_MESSAGE)
+        async with self._turns[peer]:
+            return await wire.read(stream, length, stall=self._limits.stall)
+
+    async def _length(self, stream: Any) -> int:
+        """Zero at the end of the stream. The first byte may take any time."""
+        try:
+            byte: bytes = await stream.read(1)
+        except StreamEOF:
+            return 0
+        length = shift = 0
+        while byte:
+            length |= (byte[0] & 0x7F) << shift
+            shift += 7
+            if byte[0] < 0x80:
+                return length
+            if shift == 7 * _LENGTH_BYTES:
+                raise wire.Violation(f"a length of more than {_LENGTH_BYTES} bytes")
+            byte = await wire.read(stream, 1, stall=self._limits.stall)
+        return 0
+
+    def _take(self, peer: ID, message: Message) -> None:
+        """Raises Violation for blocks that nobody asked for."""
+        if not self._host.get_network().get_connections(peer):
+            return  # it has just gone, and with it the count of what it owes
+        self._owed[peer] -= len(message.blocks) + message.strange
+        if self._owed[peer] < 0:
+            raise wire.Violation("a block that was not asked for")
+        for asking in self._asking.get(peer, ()):
+            asking.take(message)
+        if message.wants or message.full:
+            self._queue(peer, message)
+
+    # --- serving -----------------------------------------------------------------------------------------
+
+    def _queue(self, peer: ID, message: Message) -> None:
+        idle = peer not in self._queues
+        queue = self._queues.setdefault(peer, {})
+        if message.full:
+            queue.clear()
+        for want in message.wants:
+            if want.cancel:
+                queue.pop(want.cid, None)
+            elif want.cid in queue or len(queue) < MAX_WANTS:
+                queue[want.cid] = want
+        if idle and queue:
+            self._host.get_network().manager.run_task(self._serve, peer)  # type: ignore[attr-defined]
+        elif idle:
+            del self._queues[peer]
+
+    async def _serve(self, peer: ID) -> None:
+        """Answers what is queued, also what is added meanwhile. A peer that reads too slowly loses its queue."""
+        stream: Any = None
+        try:
+            async with self._serving:
+                stream = await self._host.new_stream(peer, [PROTOCOL])
+                while queue := self._queues.get(peer):
+                    message = await self._answer(queue)
+                    with trio.fail_after(self._limits.handler_time):
+                        await wire.write(stream, message.encode(), stall=self._limits.stall)
+                self._queues.pop(peer, None)  # from here on, a want begins another task
+                await stream.close()
+        except (StreamFailure, trio.TooSlowError, *STREAM_ENDED) as error:
+            log.debug("bitswap_unread", peer=str(peer), reason=plain(error))
+            self._queues.pop(peer, None)
+            if stream is not None:
+                await stream.reset()
+
+    async def _answer(self, queue: dict[bytes, Want]) -> Message:
+        """Takes from the queue what fits into a message. What is not here is told, and not remembered: whoever still
+        wants it asks again."""
+        wants = list(islice(queue.values(), ANSWERS))
+        known = {want.cid: cid for want in wants if (cid := _known(want.cid))}
+        asked = [known[want.cid] for want in wants if want.have and want.cid in known]
+        wanted = [known[want.cid] for want in wants if not want.have and want.cid in known]
+        here = dict(zip(asked, await self._blocks.has(asked), strict=True)) if asked else {}
+        read = await self._blocks.read(wanted, ANSWER_BYTES) if wanted else []
+        found = dict(zip(wanted, read, strict=False))
+        blocks: list[tuple[Cid, bytes]] = []
+        presences: list[tuple[bytes, bool]] = []
+        for want in wants:
+            cid = known.get(want.cid)
+            if cid in wanted and cid not in found:
+                continue  # for the next message
+            queue.pop(want.cid, None)
+            if cid and (data := found.get(cid)) is not None:
+                blocks.append((cid, data))
+            elif cid and here.get(cid):
+                presences.append((cid, True))
+            elif want.tell:
+                presences.append((want.cid, False))
+        return Message(blocks=tuple(blocks), presences=tuple(presences))
+
+    # --- asking ------------------------------------------------------------------------------------------
+
+    async def fetch(self, peer: str, cids: Sequence[Cid], patience: float) -> dict[Cid, bytes]:
+        """What the peer has of these blocks, as far as it comes: after `patience` seconds without news it has had its
+        chance. Raises PeerGone, Refused (it does not speak bitswap)."""
+        id_ = ID.from_string(peer)
+        asking = _Asking(cids[:MAX_WANTS])
+        self._asking[id_].append(asking)
+        self._owed[id_] += len(asking.waiting)
+        try:
+            await self._send(id_, (Want(cid, tell=True) for cid in asking.waiting))
+            while asking.waiting and await asking.hears(patience):
+                pass
+            return asking.found
+        finally:
+            if asking in self._asking.get(id_, ()):
+                self._asking[id_].remove(asking)
+            if asking.waiting and id_ in self._asking:
+                with trio.move_on_after(self._limits.stall, shield=True):
+                    await self._cancel(id_, asking.waiting)
+
+    async def _cancel(self, peer: ID, cids: Iterable[Cid]) -> None:
+        try:
+            await self._send(peer, (Want(cid, cancel=True) for cid in cids))
+        except (PeerGone, Refused) as error:
+            log.debug("bitswap_cancel_failed", peer=str(peer), reason=str(error))
+
+    async def _send(self, peer: ID, wants: Iterable[Want]) -> None:
+        stream: Any = None
+        try:
+            stream = await self._host.new_stream(peer, [PROTOCOL])
+            await wire.write(stream, Message(wants=tuple(wants)).encode(), stall=self._limits.stall)
+            await stream.close()
+        except (StreamFailure, *STREAM_ENDED) as error:
+            if stream is not None:
+                await stream.reset()
+            if "not supported" in plain(error):
+                raise Refused(f"{peer} does not speak bitswap") from None
+            raise PeerGone(f"{peer} takes no bitswap message: {plain(error)}") from error
+
+
+class _Asking:
+    """Blocks that one peer was asked for."""
+
+    def __init__(self, cids: Sequence[Cid]) -> None:
+        self.waiting = dict.fromkeys(cids)
+        self.found: dict[Cid, bytes] = {}
+        self._news = trio.Event()
+
+    async def hears(self, patience: float) -> bool:
+        with trio.move_on_after(patience) as silence:
+            await self._news.wait()
+        self._news = trio.Event()
+        return not silence.cancelled_caught
+
+    def take(self, message: Message) -> None:
+        for cid, data in message.blocks:
+            if cid in self.waiting:
+                del self.waiting[cid]
+                self.found[cid] = data
+                self._news.set()
+        for name, here in message.presences:
+            if not here and name in self.waiting:
+                del self.waiting[Cid(name)]
+                self._news.set()
+
+    def give_up(self) -> None:
+        self.waiting.clear()
+        self._news.set()
+
+
+def _known(name: bytes) -> Cid | None:
+    """None for a CID of a shape that nothing here has."""
+    try:
+        return Cid(name)
+    except ValueError:
+        return None
