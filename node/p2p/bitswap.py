@@ -179,16 +179,20 @@ class Bitswap:
         asking = _Asking(cids[:MAX_WANTS])
         self._asking[id_].append(asking)
         self._owed[id_] += len(asking.waiting)
+        asked = False
         try:
-            await self._send(id_, (Want(cid, tell=True) for cid in asking.waiting))
-            while asking.waiting and await asking.hears(patience):
+            with trio.move_on_after(patience):
+                await self._send(id_, (Want(cid, tell=True) for cid in asking.waiting))
+                asked = True
+            while asked and asking.waiting and await asking.hears(patience):
                 pass
             return asking.found
         finally:
             if asking in self._asking.get(id_, ()):
                 self._asking[id_].remove(asking)
-            if asking.waiting and id_ in self._asking:
-                with trio.move_on_after(self._limits.stall, shield=True):
+            if asked and asking.waiting:
+                with trio.move_on_after(patience) as leaving:
+                    leaving.shield = True
                     await self._cancel(id_, asking.waiting)
 
     async def _cancel(self, peer: ID, cids: Iterable[Cid]) -> None:
@@ -199,16 +203,20 @@ class Bitswap:
 
     async def _send(self, peer: ID, wants: Iterable[Want]) -> None:
         stream: Any = None
+        done = False
         try:
             stream = await self._host.new_stream(peer, [PROTOCOL])
             await wire.write(stream, Message(wants=tuple(wants)).encode(), stall=self._limits.stall)
             await stream.close()
+            done = True
         except (StreamFailure, *STREAM_ENDED) as error:
-            if stream is not None:
-                await stream.reset()
             if "not supported" in plain(error):
                 raise Refused(f"{peer} does not speak bitswap") from None
             raise PeerGone(f"{peer} takes no bitswap message: {plain(error)}") from error
+        finally:
+            if stream is not None and not done:
+                with trio.CancelScope(shield=True):
+                    await stream.reset()
 
 
 class _Asking:
