@@ -6,6 +6,7 @@ ask; `add` has flags that change a file's CID, so all are given; and an answer i
 
 import io
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Self
 
@@ -14,6 +15,11 @@ from ipfshttpclient.exceptions import ErrorResponse
 
 from deepblock.blockstore import MAX_BLOCK, Blockstore
 from deepblock.cid import Cid, cid_of_block
+
+# Of ipfshttpclient's making, and nothing that whoever runs a node can change.
+warnings.filterwarnings(
+    "ignore", message="The 'strict' parameter is no longer needed", category=FutureWarning
+)
 
 CONNECT_TIME: Final = 3.0
 SILENCE: Final = 20.0

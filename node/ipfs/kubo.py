@@ -59,10 +59,11 @@ class Kubo:
             self._failed.clear()
             try:
                 version = await self._ask(Daemon.version, within=BLOCKS_TIME)
-                self._pause.reset()
                 self._become(f"up, version {version}")
-                await asyncio.wait_for(self._failed.wait(), self._looks)
-            except TimeoutError:
+                async with asyncio.timeout(self._looks):
+                    await self._failed.wait()
+            except TimeoutError:  # of the look: it has stayed up, whatever it was asked for meanwhile
+                self._pause.reset()
                 continue
             except Unanswered:
                 pass

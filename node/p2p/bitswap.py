@@ -30,8 +30,9 @@ from node.p2p.guards import Accuse
 log = structlog.get_logger("p2p")
 
 PROTOCOL: Final = TProtocol("/ipfs/bitswap/1.2.0")
-ANSWER_BYTES: Final = 1 << 20
-"""Of blocks in one message of ours."""
+ANSWER_BYTES: Final = 1 << 18
+"""Of blocks in one message of ours: one leaf of a file, or several small blocks. Where there are several leaves in a
+message, Kubo 0.22 stops reading in the middle of the second or third, for ever."""
 ANSWERS: Final = 64
 """Wants that one message of ours answers."""
 _LENGTH_BYTES: Final = 4

@@ -67,8 +67,8 @@ def test_a_node_that_kubo_has_dialled_asks_it_too(core, tmp_path):
     asyncio.run(scene())
 
 
-def test_kubo_finds_at_once_what_a_node_comes_to_have_later(core, tmp_path):
-    """Its want is answered with 'not here'; when the block has come and it asks again, it gets it."""
+def test_kubo_asks_again_for_what_was_not_there_and_gets_it(core, tmp_path):
+    """It does so after half a minute; we need not remember whom a block that comes later would please."""
     store = Blockstore(tmp_path / "store")
     data = b"later" * 1000
 

