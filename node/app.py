@@ -86,10 +86,7 @@ class App:
         )
         self.peers = Peers(self.door, list(config.bootstrap))
         self.jobs = Jobs(folder / BLOBS, threads=config.threads, device=config.device)
-        backends: tuple[Backend, ...] = (
-            Embedded(self.door, config.ipfs_peers),
-            Kubo(config.ipfs_api, self.blobs, folder / KUBO_PINS),
-        )
+        backends = self._backends()
         self.fetcher = Fetcher(self.door, self.peers, self.blobs, backends)
         self.data = TaskData(self.chain, self.blobs, self.fetcher, config.task_data << 30)
         draw = random.SystemRandom().randrange
@@ -101,10 +98,8 @@ class App:
         self.proofs = Proofs(self.chain, self.auditor, self.mempool, self.pipeline, wallet)
         self.frauds = Frauds(self.chain, self.auditor, self.pipeline, self.proofs)
         pins = Pins(self.database)
-        self.keeper = Keeper(
-            Policy(self.chain, self.shares, pins), pins, self.blobs, self.fetcher, backends,
-            config.storage_quota << 30,
-        )  # fmt: skip
+        policy = Policy(self.chain, self.shares, pins)
+        self.keeper = Keeper(policy, pins, self.blobs, self.fetcher, backends, config.storage_quota << 30)
         self.sync = Sync(
             self.chain, self.pipeline, self.fetcher, self.door, self.peers, self.service,
             alone=not config.bootstrap,
@@ -123,6 +118,11 @@ class App:
             self.shares.follow, self.miner.new_head,
             Retention(self.chain, self.blobs, pins, self.address).follow,
         ]  # fmt: skip
+
+    def _backends(self) -> tuple[Backend, ...]:
+        """The ways into IPFS, in the order in which they are asked."""
+        config, pins = self.config, self.config.data_dir / KUBO_PINS
+        return Embedded(self.door, config.ipfs_peers), Kubo(config.ipfs_api, self.blobs, pins)
 
     async def run(self) -> None:
         """Until SIGINT or SIGTERM. A bug in any part stops the whole node, loudly."""
