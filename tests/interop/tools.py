@@ -149,7 +149,7 @@ class JsIpfs:
     def __init__(self, modules: Path, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._cli = str(modules / "node_modules" / "ipfs-cli" / "src" / "cli.js")
+        self._cli = str(modules / "node_modules" / "ipfs" / "src" / "cli.js")
         polyfill = f"--require {modules / 'polyfill.cjs'}"
         self._env = {**os.environ, "IPFS_PATH": str(folder / "repo"), "NODE_OPTIONS": polyfill, "CI": "1"}
         config = folder / "config.json"
