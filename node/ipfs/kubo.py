@@ -25,7 +25,9 @@ BLOCKS_TIME: Final = 30.0
 """Seconds for the blocks of one request, all together."""
 CALL_TIME: Final = 300.0
 """Seconds for any other call: a large file has to be copied and hashed."""
-THREADS: Final = 4
+ABREAST: Final = 3
+"""Connections over which the blocks of one request come."""
+THREADS: Final = ABREAST + 3
 """Calls at once, those counted that nobody waits for any more."""
 
 T = TypeVar("T")
@@ -72,15 +74,20 @@ class Kubo:
     async def blocks(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
         if not self._up:
             return {}
-        with suppress(TimeoutError, Unanswered):
+        with suppress(TimeoutError):
             async with asyncio.timeout(BLOCKS_TIME):
                 await self._reading.acquire()
             try:
-                return await self._ask(
-                    lambda daemon: daemon.blocks(cids, BLOCKS_TIME), within=2 * BLOCKS_TIME
-                )
+                parts = [cids[start::ABREAST] for start in range(min(ABREAST, len(cids)))]
+                found = await asyncio.gather(*map(self._read, parts))
             finally:
                 self._reading.release()
+            return {cid: data for part in found for cid, data in part.items()}
+        return {}
+
+    async def _read(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+        with suppress(Unanswered):
+            return await self._ask(lambda daemon: daemon.blocks(cids, BLOCKS_TIME), within=2 * BLOCKS_TIME)
         return {}
 
     async def keep(self, files: Collection[Cid]) -> None:

@@ -33,6 +33,8 @@ PROTOCOL: Final = TProtocol("/ipfs/bitswap/1.2.0")
 ANSWER_BYTES: Final = 1 << 18
 """Of blocks in one message of ours: one leaf of a file, or several small blocks. Where there are several leaves in a
 message, Kubo 0.22 stops reading in the middle of the second or third, for ever."""
+LINGER: Final = 2.0
+"""Seconds for which a stream of answers waits for the next want: whoever fetches a file has some every moment."""
 ANSWERS: Final = 64
 """Wants that one message of ours answers."""
 _LENGTH_BYTES: Final = 4
@@ -47,7 +49,7 @@ class Bitswap:
         self._limits = limits
         self._accuse = accuse
         self._blocks = blocks
-        self._queues: dict[ID, dict[bytes, Want]] = {}  # of the peers that are being served
+        self._queues: dict[ID, _Queue] = {}  # of the peers that are being served
         self._serving = trio.CapacityLimiter(limits.served)
         self._turns: defaultdict[ID, trio.Lock] = defaultdict(trio.Lock)
         self._owed: Counter[ID] = Counter()  # blocks that a peer was asked for and may still send
@@ -67,27 +69,29 @@ class Bitswap:
         """All messages of a stream that a peer has opened."""
         peer = stream.muxed_conn.peer_id
         try:
-            while body := await self._next(stream, peer):
+            while (body := await self._next(stream, peer)) is not None:
                 self._take(peer, decode(body))
             await stream.close()
         except (wire.Violation, Malformed) as error:
             self._accuse(peer, f"{PROTOCOL}: {error}")
 
-    async def _next(self, stream: Any, peer: ID) -> bytes:
-        """A message; nothing at the end of the stream. A peer's messages are read one by one: whatever it sends on
+    async def _next(self, stream: Any, peer: ID) -> bytes | None:
+        """A message; None at the end of the stream. A peer's messages are read one by one: whatever it sends on
         however many streams, the rest waits in its windows."""
         length = await self._length(stream)
+        if length is None:
+            return None
         if length > MAX_MESSAGE:
             raise wire.Oversized(length, MAX_MESSAGE)
         async with self._turns[peer]:
             return await wire.read(stream, length, stall=self._limits.stall)
 
-    async def _length(self, stream: Any) -> int:
-        """Zero at the end of the stream. The first byte may take any time."""
+    async def _length(self, stream: Any) -> int | None:
+        """None at the end of the stream. The first byte may take any time."""
         try:
             byte: bytes = await stream.read(1)
         except StreamEOF:
-            return 0
+            return None
         length = shift = 0
         while byte:
             length |= (byte[0] & 0x7F) << shift
@@ -97,7 +101,7 @@ class Bitswap:
             if shift == 7 * _LENGTH_BYTES:
                 raise wire.Violation(f"a length of more than {_LENGTH_BYTES} bytes")
             byte = await wire.read(stream, 1, stall=self._limits.stall)
-        return 0
+        return None
 
     def _take(self, peer: ID, message: Message) -> None:
         """Raises Violation for blocks that nobody asked for."""
@@ -114,37 +118,36 @@ class Bitswap:
     # --- serving -----------------------------------------------------------------------------------------
 
     def _queue(self, peer: ID, message: Message) -> None:
-        idle = peer not in self._queues
-        queue = self._queues.setdefault(peer, {})
-        if message.full:
-            queue.clear()
-        for want in message.wants:
-            if want.cancel:
-                queue.pop(want.cid, None)
-            elif want.cid in queue or len(queue) < MAX_WANTS:
-                queue[want.cid] = want
-        if idle and queue:
-            self._host.get_network().manager.run_task(self._serve, peer)  # type: ignore[attr-defined]
-        elif idle:
-            del self._queues[peer]
+        queue = self._queues.get(peer)
+        if queue is None:
+            queue = self._queues[peer] = _Queue()
+            self._host.get_network().manager.run_task(self._serve, peer, queue)  # type: ignore[attr-defined]
+        queue.take(message)
 
-    async def _serve(self, peer: ID) -> None:
+    async def _serve(self, peer: ID, queue: "_Queue") -> None:
         """Answers what is queued, also what is added meanwhile. A peer that reads too slowly loses its queue."""
         stream: Any = None
         try:
-            async with self._serving:
-                stream = await self._host.new_stream(peer, [PROTOCOL])
-                while queue := self._queues.get(peer):
-                    message = await self._answer(queue)
+            while await queue.is_filled():
+                async with self._serving:
+                    answer = await self._answer(queue.wants)
+                    if not answer.blocks and not answer.presences:
+                        continue
+                    stream = stream or await self._host.new_stream(peer, [PROTOCOL])
                     with trio.fail_after(self._limits.handler_time):
-                        await wire.write(stream, message.encode(), stall=self._limits.stall)
-                self._queues.pop(peer, None)  # from here on, a want begins another task
+                        await wire.write(stream, answer.encode(), stall=self._limits.stall)
+            self._drop(peer, queue)  # from here on, a want begins another task
+            if stream is not None:
                 await stream.close()
         except (StreamFailure, trio.TooSlowError, *STREAM_ENDED) as error:
             log.debug("bitswap_unread", peer=str(peer), reason=plain(error))
-            self._queues.pop(peer, None)
+            self._drop(peer, queue)
             if stream is not None:
                 await stream.reset()
+
+    def _drop(self, peer: ID, queue: "_Queue") -> None:
+        if self._queues.get(peer) is queue:
+            del self._queues[peer]
 
     async def _answer(self, queue: dict[bytes, Want]) -> Message:
         """Takes from the queue what fits into a message. What is not here is told, and not remembered: whoever still
@@ -218,6 +221,32 @@ class Bitswap:
             if stream is not None and not done:
                 with trio.CancelScope(shield=True):
                     await stream.reset()
+
+
+class _Queue:
+    """What one peer wants."""
+
+    def __init__(self) -> None:
+        self.wants: dict[bytes, Want] = {}
+        self._news = trio.Event()
+
+    def take(self, message: Message) -> None:
+        if message.full:
+            self.wants.clear()
+        for want in message.wants:
+            if want.cancel:
+                self.wants.pop(want.cid, None)
+            elif want.cid in self.wants or len(self.wants) < MAX_WANTS:
+                self.wants[want.cid] = want
+        self._news.set()
+
+    async def is_filled(self) -> bool:
+        """False when nothing has come for a while."""
+        with trio.move_on_after(LINGER):
+            while not self.wants:
+                self._news = trio.Event()
+                await self._news.wait()
+        return bool(self.wants)
 
 
 class _Asking:
