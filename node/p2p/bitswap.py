@@ -7,7 +7,7 @@ such bounds, and answers on the wrong stream.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -33,10 +33,12 @@ PROTOCOL: Final = TProtocol("/ipfs/bitswap/1.2.0")
 ANSWER_BYTES: Final = 1 << 18
 """Of blocks in one message of ours: one leaf of a file, or several small blocks. Where there are several leaves in a
 message, Kubo 0.22 stops reading in the middle of the second or third, for ever."""
+READ_BYTES: Final = 1 << 20
+"""Of blocks that are read from the store at once."""
 LINGER: Final = 2.0
 """Seconds for which a stream of answers waits for the next want: whoever fetches a file has some every moment."""
 ANSWERS: Final = 64
-"""Wants that one message of ours answers."""
+"""Wants that are answered at once."""
 _LENGTH_BYTES: Final = 4
 """Of a message's length: up to 2^28, more than any may have."""
 
@@ -127,44 +129,46 @@ class Bitswap:
     async def _serve(self, peer: ID, queue: "_Queue") -> None:
         """Answers what is queued, also what is added meanwhile. A peer that reads too slowly loses its queue."""
         stream: Any = None
+        done = False
         try:
             while await queue.is_filled():
                 async with self._serving:
-                    answer = await self._answer(queue.wants)
-                    if not answer.blocks and not answer.presences:
-                        continue
-                    stream = stream or await self._host.new_stream(peer, [PROTOCOL])
-                    with trio.fail_after(self._limits.handler_time):
-                        await wire.write(stream, answer.encode(), stall=self._limits.stall)
+                    for answer in await self._answers(queue.wants):
+                        stream = stream or await self._host.new_stream(peer, [PROTOCOL])
+                        with trio.fail_after(self._limits.handler_time):
+                            await wire.write(stream, answer.encode(), stall=self._limits.stall)
             self._drop(peer, queue)  # from here on, a want begins another task
             if stream is not None:
                 await stream.close()
+            done = True
         except (StreamFailure, trio.TooSlowError, *STREAM_ENDED) as error:
             log.debug("bitswap_unread", peer=str(peer), reason=plain(error))
+        finally:
             self._drop(peer, queue)
-            if stream is not None:
-                await stream.reset()
+            if stream is not None and not done:
+                with trio.CancelScope(shield=True):
+                    await stream.reset()
 
     def _drop(self, peer: ID, queue: "_Queue") -> None:
         if self._queues.get(peer) is queue:
             del self._queues[peer]
 
-    async def _answer(self, queue: dict[bytes, Want]) -> Message:
-        """Takes from the queue what fits into a message. What is not here is told, and not remembered: whoever still
+    async def _answers(self, queue: dict[bytes, Want]) -> list[Message]:
+        """Takes as much from the queue as is read at once. What is not here is told, and not remembered: whoever still
         wants it asks again."""
         wants = list(islice(queue.values(), ANSWERS))
         known = {want.cid: cid for want in wants if (cid := _known(want.cid))}
         asked = [known[want.cid] for want in wants if want.have and want.cid in known]
         wanted = [known[want.cid] for want in wants if not want.have and want.cid in known]
         here = dict(zip(asked, await self._blocks.has(asked), strict=True)) if asked else {}
-        read = await self._blocks.read(wanted, ANSWER_BYTES) if wanted else []
+        read = await self._blocks.read(wanted, READ_BYTES) if wanted else []
         found = dict(zip(wanted, read, strict=False))
         blocks: list[tuple[Cid, bytes]] = []
         presences: list[tuple[bytes, bool]] = []
         for want in wants:
             cid = known.get(want.cid)
             if cid in wanted and cid not in found:
-                continue  # for the next message
+                continue  # for the next time
             queue.pop(want.cid, None)
             if cid and (data := found.get(cid)) is not None:
                 blocks.append((cid, data))
@@ -172,7 +176,8 @@ class Bitswap:
                 presences.append((cid, True))
             elif want.tell:
                 presences.append((want.cid, False))
-        return Message(blocks=tuple(blocks), presences=tuple(presences))
+        messages = [Message(presences=tuple(presences))] if presences else []
+        return messages + [Message(blocks=tuple(some)) for some in _portions(blocks)]
 
     # --- asking ------------------------------------------------------------------------------------------
 
@@ -277,6 +282,20 @@ class _Asking:
     def give_up(self) -> None:
         self.waiting.clear()
         self._news.set()
+
+
+def _portions(blocks: Sequence[tuple[Cid, bytes]]) -> Iterator[list[tuple[Cid, bytes]]]:
+    """What goes into one message each."""
+    portion: list[tuple[Cid, bytes]] = []
+    size = 0
+    for cid, data in blocks:
+        if portion and size + len(data) > ANSWER_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append((cid, data))
+        size += len(data)
+    if portion:
+        yield portion
 
 
 def _known(name: bytes) -> Cid | None:

@@ -40,6 +40,9 @@ class Core:
         if not (repository / "config").exists():
             self._lib.CreateRepo(self._repository)
         config = json.loads((repository / "config").read_text())
+        for mount in config["Datastore"]["Spec"]["mounts"]:
+            if "sync" in mount["child"]:
+                mount["child"]["sync"] = False  # a transfer is measured, and not this machine's disk
         (repository / "config").write_text(json.dumps(config | LOOPBACK))
         self._lib.RunNode(self._repository)
 

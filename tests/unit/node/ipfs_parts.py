@@ -77,6 +77,7 @@ class StandInDaemon:
     asked: list[str] = field(default_factory=list)
     answer: Callable[[str], bytes | None] = lambda path: None
     addr: str = ""
+    close: Callable[[], None] = lambda: None
 
     def hold(self, data: bytes) -> Cid:
         cid, blocks = split_file(data)
@@ -147,11 +148,16 @@ def standing_in(port: int = 0, **kwargs) -> Iterator[StandInDaemon]:
     daemon.addr = f"/ip4/127.0.0.1/tcp/{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+
+    daemon.close = close
     try:
         yield daemon
     finally:
-        server.shutdown()
-        server.server_close()
+        close()
 
 
 def store_in(folder: Path, name: str) -> Blockstore:

@@ -103,11 +103,11 @@ def test_without_an_address_it_is_off(store, tmp_path):
 def test_a_daemon_that_goes_is_down_and_comes_back(store, tmp_path, monkeypatch):
     monkeypatch.setattr("node.ipfs.pause.FIRST", 0.05)
 
-    async def scene(fake, leave):
+    async def scene(fake):
         cid = fake.hold(os.urandom(300_000))
         async with running(backend_for(fake.addr, store, tmp_path, looks=0.1)) as backend:
             assert await backend.blocks([cid])
-            leave()
+            fake.close()
             assert await backend.blocks([cid]) == {}
             await until(lambda: backend.state == "down: nothing answers there")
             began = time.monotonic()
@@ -116,9 +116,8 @@ def test_a_daemon_that_goes_is_down_and_comes_back(store, tmp_path, monkeypatch)
             with standing_in(port=int(fake.addr.rpartition("/")[2])):
                 await until(lambda: backend.state == "up, version 0.99.0")
 
-    stack = standing_in()
-    fake = stack.__enter__()
-    asyncio.run(scene(fake, lambda: stack.__exit__(None, None, None)))
+    with standing_in() as fake:
+        asyncio.run(scene(fake))
 
 
 def test_a_change_of_state_is_logged_once(store, tmp_path, monkeypatch):
