@@ -37,6 +37,8 @@ READ_BYTES: Final = 1 << 20
 """Of blocks that are read from the store at once."""
 LINGER: Final = 2.0
 """Seconds for which a stream of answers waits for the next want: whoever fetches a file has some every moment."""
+BREATHER: Final = 0.02
+"""Seconds after wants that moved no block: a peer that asks and asks for nothing costs us that much less."""
 ANSWERS: Final = 64
 """Wants that are answered at once."""
 _LENGTH_BYTES: Final = 4
@@ -133,10 +135,13 @@ class Bitswap:
         try:
             while await queue.is_filled():
                 async with self._serving:
-                    for answer in await self._answers(queue.wants):
+                    answers = await self._answers(queue.wants)
+                    for answer in answers:
                         stream = stream or await self._host.new_stream(peer, [PROTOCOL])
                         with trio.fail_after(self._limits.handler_time):
                             await wire.write(stream, answer.encode(), stall=self._limits.stall)
+                if not any(answer.blocks for answer in answers):
+                    await trio.sleep(BREATHER)
             self._drop(peer, queue)  # from here on, a want begins another task
             if stream is not None:
                 await stream.close()

@@ -22,7 +22,7 @@ import structlog
 
 from deepblock import codec
 from deepblock.blockstore import Blockstore
-from deepblock.cid import Cid
+from deepblock.cid import Cid, cid_of_block
 from deepblock.unixfs import file_cid, parts, split_file, whole
 from node.fetch import Fetcher
 from node.ipfs.embedded import Embedded
@@ -60,8 +60,6 @@ class Memory:
         return list(dict.fromkeys(reversed(missing)))
 
     def put_block(self, data: bytes, codec: int) -> None:
-        from deepblock.cid import cid_of_block
-
         self.here[cid_of_block(data, codec)] = data
 
 
@@ -112,11 +110,13 @@ async def _measure(
             got.unlink()
 
         async def into_daemon(to: Any) -> None:
-            await kubo.keep([])
-            bench.began = time.perf_counter()
+            """Each turn another file, too."""
+            other = store.put_file(os.urandom(SIZE))
             await kubo.keep([cid])
+            bench.began = time.perf_counter()
+            await kubo.keep([cid, other])
             bench.ended = time.perf_counter()
-            assert kubo._pinned == {cid}, kubo.state
+            assert kubo._pinned == {cid, other}, kubo.state
 
         await asyncio.to_thread(core.ask, do="get", cid=str(cid), to=str(folder / "first"))
         await bench.way("embedded to embedded by /deepblock/want/1", want)
