@@ -35,6 +35,8 @@ ANSWER_BYTES: Final = 1 << 18
 message, Kubo 0.22 stops reading in the middle of the second or third, for ever."""
 READ_BYTES: Final = 1 << 20
 """Of blocks that are read from the store at once."""
+BURST: Final = 16
+"""Times that this is done for one peer while others wait."""
 LINGER: Final = 2.0
 """Seconds for which a stream of answers waits for the next want: whoever fetches a file has some every moment."""
 BREATHER: Final = 0.02
@@ -136,10 +138,9 @@ class Bitswap:
             while await queue.is_filled():
                 async with self._serving:
                     answers = await self._answers(queue.wants)
-                    for answer in answers:
+                    if answers:
                         stream = stream or await self._host.new_stream(peer, [PROTOCOL])
-                        with trio.fail_after(self._limits.handler_time):
-                            await wire.write(stream, answer.encode(), stall=self._limits.stall)
+                        await self._write(stream, answers, queue)
                 if not any(answer.blocks for answer in answers):
                     await trio.sleep(BREATHER)
             self._drop(peer, queue)  # from here on, a want begins another task
@@ -153,6 +154,29 @@ class Bitswap:
             if stream is not None and not done:
                 with trio.CancelScope(shield=True):
                     await stream.reset()
+
+    async def _write(self, stream: Any, answers: list[Message], queue: "_Queue") -> None:
+        """These answers, and some more: while some are written, the next are read. Then it is another peer's turn."""
+        left = BURST
+        while answers:
+            left -= 1
+            ahead: list[Message] = []
+            failures: list[BaseException] = []
+            async with trio.open_nursery() as both:
+                both.start_soon(self._write_all, stream, answers, failures)
+                if queue.wants and left > 0:
+                    ahead = await self._answers(queue.wants)
+            if failures:
+                raise failures[0]
+            answers = ahead
+
+    async def _write_all(self, stream: Any, answers: list[Message], failures: list[BaseException]) -> None:
+        try:
+            for answer in answers:
+                with trio.fail_after(self._limits.handler_time):
+                    await wire.write(stream, answer.encode(), stall=self._limits.stall)
+        except (trio.TooSlowError, *STREAM_ENDED) as error:
+            failures.append(error)  # not raised: a nursery would wrap it
 
     def _drop(self, peer: ID, queue: "_Queue") -> None:
         if self._queues.get(peer) is queue:

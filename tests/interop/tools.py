@@ -122,7 +122,8 @@ def kubo_core(folder: Path) -> Talking:
     library = python_packages("kubo_core") / KUBO_LIBRARY
     folder.mkdir(parents=True, exist_ok=True)
     script = str(HERE / "kubo_core.py")
-    return Talking([sys.executable, script, str(library), str(folder / "repo")], folder / "log")
+    command = [sys.executable, script, str(library), str(folder / "repo")]
+    return Talking(command, folder / "log", cwd=folder)  # where it leaves a log of its own
 
 
 def js_libp2p(folder: Path, address: str, topic: str) -> Talking:

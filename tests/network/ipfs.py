@@ -35,7 +35,7 @@ from tests.unit.node.p2p_parts import make_door
 
 SIZE = 20_000_000
 """Bytes."""
-TURNS = 5
+TURNS = 9
 WANTED = 0.5
 """Of a bare stream's speed."""
 BARE = "/bare/1"
