@@ -5,8 +5,9 @@ folder at once: a block appears whole or not at all, and two writers of one CID 
 read is hashed again, so a damaged disk gives an error and never other bytes.
 """
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from os.path import exists
 from pathlib import Path
@@ -100,12 +101,14 @@ class Blockstore:
 
     def get_file(self, cid: Cid, max_size: int) -> bytes:
         """The file's bytes. Raises Missing, Corrupt, or Malformed: too long, or laid out in another way."""
-        leaves = []
+        return b"".join(self.read_file(cid, max_size))
+
+    def read_file(self, cid: Cid, max_size: int | None = None) -> Iterator[bytes]:
+        """The file's bytes, piece by piece. Raises like `get_file`, when it comes to it."""
         for part in self._walk(self._whole(cid, max_size)):
             block = self.get_block(part.cid)
             if not unixfs.parts(part, block):
-                leaves.append(block)
-        return b"".join(leaves)
+                yield block
 
     def missing(self, cid: Cid, max_size: int | None = None) -> list[Cid]:
         """What to fetch to have the file `cid`: its blocks that are not here. Ask again once they are, until
@@ -122,16 +125,34 @@ class Blockstore:
         known = dict.fromkeys(part.cid for part in self._walk(file))
         return [part for part in known if not self.has(part)]  # asked last: reading may have found damage
 
-    def remove(self, cid: Cid) -> None:
-        """Remove a block and, if it is a file's, those below it, even if another file shares them. Of a file whose
-        topmost block is not here, nothing is known, and nothing removed."""
+    def remove(self, cid: Cid, but: Container[Cid] = ()) -> None:
+        """Remove a block and, if it is a file's, those below it, even if another file shares them: `but` for these. Of
+        a file whose topmost block is not here, nothing is known, and nothing removed."""
         if not self.has(cid):
             return
-        below: list[unixfs.Part] = []
+        for gone in self.tree(cid):
+            if gone not in but:
+                self.remove_block(gone)
+
+    def remove_block(self, cid: Cid) -> None:
+        """Remove this block alone."""
+        self._file(cid).unlink(missing_ok=True)
+
+    def tree(self, cid: Cid) -> list[Cid]:
+        """The block `cid` and, if it is a file's, those below it, as far as what names them is here."""
+        below = {cid: None}
         with suppress(Missing, Malformed):
-            below.extend(self._walk(self._whole(cid, None)))
-        for gone in (cid, *(part.cid for part in below)):
-            self._file(gone).unlink(missing_ok=True)
+            below |= dict.fromkeys(part.cid for part in self._walk(self._whole(cid, None)))
+        return list(below)
+
+    def all(self) -> Iterator[tuple[Cid, os.stat_result]]:
+        """Every block with its file's facts, in no order."""
+        for folder in self._path.iterdir():
+            if folder == self._unfinished or not folder.is_dir():
+                continue
+            for file in folder.iterdir():
+                with suppress(ValueError, FileNotFoundError):  # not ours; removed just now
+                    yield Cid.parse(file.name), file.stat()
 
     def _whole(self, cid: Cid, max_size: int | None) -> unixfs.Part:
         file = unixfs.whole(cid, self.get_block(cid))

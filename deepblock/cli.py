@@ -187,6 +187,13 @@ def _add_training(commands: Any) -> None:
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default TASK.safetensors")
     command.add_argument("--force", action="store_true", help="replace FILE even if it is no model")
 
+    for name, run, about in (
+        ("pin", files.model_pin, "have the node keep a model, or any other file, until it is unpinned"),
+        ("unpin", files.model_unpin, "have it kept no longer than others"),
+    ):
+        _add(models, name, run, about).add_argument("model", metavar="CID")
+    _add(models, "pins", files.model_pins, "what the node was asked to keep, and how full its store is")
+
     data = _group(commands, "data", "data sets")
     sets = _group(
         data, "import", "bring a data set into DATA_DIR/blobs, where DATA_DIR is ~/.deepblock unless said"

@@ -167,6 +167,16 @@ class Client:
         """Of the head's task unless said; `last`: how many blocks of its lineage."""
         return self._ask(api.ModelInfo, "model_get", task, last)
 
+    def model_pin(self, model: Cid) -> api.Pinned:
+        """Keeps a model, or any other file. Raises RpcError with code `api.NOT_FOUND` where nobody has it."""
+        return self._ask(api.Pinned, "model_pin", model)
+
+    def model_unpin(self, model: Cid) -> api.Pinned:
+        return self._ask(api.Pinned, "model_unpin", model)
+
+    def model_pins(self) -> api.Pinned:
+        return self._ask(api.Pinned, "model_pins")
+
     def miner_status(self) -> api.MinerInfo:
         return self._ask(api.MinerInfo, "miner_status")
 

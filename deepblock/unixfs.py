@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from deepblock.cid import DAG_PB, RAW, Cid, cid_of_block
 from deepblock.codec import Malformed
+from deepblock.protobuf import fields, number, string
 
 CHUNK = 262_144
 """Bytes in every leaf but the last."""
@@ -113,11 +114,10 @@ def _stored_size(size: int, height: int) -> int:
     return len(node) + sum(_stored_size(part, height - 1) for part in below)
 
 
-# Protocol buffers: dag-pb is PBNode {1: Data, 2: repeated PBLink {1: Hash, 2: Name, 3: Tsize}}, links first;
+# dag-pb is PBNode {1: Data, 2: repeated PBLink {1: Hash, 2: Name, 3: Tsize}}, links first;
 # UnixFS, as its Data, is {1: Type (2 means file), 3: filesize, 4: repeated blocksizes}.
 
 _SOME_CID = cid_of_block(b"", RAW)
-_MAX_VARINT = 9  # bytes: 63 bits
 
 
 def _node(size: int, height: int, cids: list[Cid]) -> bytes:
@@ -125,67 +125,25 @@ def _node(size: int, height: int, cids: list[Cid]) -> bytes:
     if len(cids) != len(below):
         raise Malformed(f"a UnixFS node over {size} bytes has {len(below)} links, not {len(cids)}")
     links = b"".join(
-        _bytes(2, _bytes(1, cid) + _bytes(2, b"") + _number(3, _stored_size(part, height - 1)))
+        string(2, string(1, cid) + string(2, b"") + number(3, _stored_size(part, height - 1)))
         for cid, part in zip(cids, below, strict=True)
     )
-    unixfs = _number(1, 2) + _number(3, size) + b"".join(_number(4, part) for part in below)
-    return links + _bytes(1, unixfs)
+    unixfs = number(1, 2) + number(3, size) + b"".join(number(4, part) for part in below)
+    return links + string(1, unixfs)
 
 
 def _stated_size(node: bytes) -> int:
-    for field, value in _fields(node):
+    for field, value in fields(node):
         if field == 1 and isinstance(value, bytes):
-            for inner, size in _fields(value):
+            for inner, size in fields(value):
                 if inner == 3 and isinstance(size, int):
                     return size
     raise Malformed("a dag-pb node that is no UnixFS file")
 
 
 def _links(node: bytes) -> Iterator[bytes]:
-    for field, link in _fields(node):
+    for field, link in fields(node):
         if field == 2 and isinstance(link, bytes):
-            for inner, cid in _fields(link):
+            for inner, cid in fields(link):
                 if inner == 1 and isinstance(cid, bytes):
                     yield cid
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _bytes(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(value)) + value
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of a message with their values: numbers, or bytes. Raises Malformed."""
-    at = 0
-    while at < len(message):
-        key, at = _read_varint(message, at)
-        value, at = _read_varint(message, at)
-        match key & 7:
-            case 0:
-                yield key >> 3, value
-            case 2 if at + value <= len(message):
-                yield key >> 3, message[at : at + value]
-                at += value
-            case _:
-                raise Malformed("not a dag-pb node")
-
-
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift, byte in enumerate(message[at : at + _MAX_VARINT]):
-        value |= (byte & 0x7F) << 7 * shift
-        if byte < 0x80:
-            return value, at + shift + 1
-    raise Malformed("not a dag-pb node: a number does not end")

@@ -8,6 +8,8 @@ _ID = r"/p2p/(?P<id>[1-9A-HJ-NP-Za-km-z]{40,64})"
 ADDRESS = re.compile(rf"/(?P<kind>ip4|ip6|dns|dns4|dns6)/(?P<host>[^/]{{1,255}})/tcp/\d{{1,5}}{_ID}")
 DNSADDR = re.compile(rf"/dnsaddr/(?P<name>[^/\s]{{1,240}})(?:{_ID})?")
 SOCKET = re.compile(r"/ip[46]/(?P<ip>[^/]+)/tcp/")
+API_ADDRESS = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/[^/]{1,255}/tcp/\d{1,5}(/https?)?|/unix/.+")
+"""Of an HTTP API."""
 
 BOOTSTRAP_FORM = "/ip4/…/tcp/…/p2p/ID or /dnsaddr/NAME"
 """How a bootstrap address looks, for people."""

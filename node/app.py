@@ -18,12 +18,18 @@ from node.fetch import Fetcher
 from node.frauds import Frauds
 from node.gossip import Ears, validators
 from node.identity import NODE_FILE, PEERS_FILE, Identity, listen, write_node_file
+from node.ipfs.backend import Backend
+from node.ipfs.embedded import Embedded
+from node.ipfs.keeper import Keeper
+from node.ipfs.kubo import Kubo
+from node.ipfs.pins import Pins
+from node.ipfs.policy import Policy
 from node.jobs.dispatcher import Jobs
 from node.jobs.errors import DeviceUnusable
 from node.mempool import Mempool
 from node.miner import Miner
 from node.p2p.door import Door
-from node.p2p.events import DoorError
+from node.p2p.events import Blocks, DoorError
 from node.peers import Peers
 from node.peers.file import PeerFile
 from node.pipeline import Pipeline
@@ -43,6 +49,7 @@ log = structlog.get_logger("node")
 
 WALLET = "wallet.json"
 BLOBS = "blobs"
+KUBO_PINS = "kubo-pins.json"
 
 
 class App:
@@ -71,7 +78,8 @@ class App:
         bootstrap = [*config.bootstrap, *load_bootstrap(config.network)]
         self.peers = Peers(self.door, bootstrap, self.peer_file.read())
         self.jobs = Jobs(folder / BLOBS, threads=config.threads, device=config.device)
-        self.fetcher = Fetcher(self.door, self.peers, self.blobs)
+        backends = self._backends()
+        self.fetcher = Fetcher(self.door, self.peers, self.blobs, backends)
         self.data = TaskData(self.chain, self.blobs, self.fetcher, config.task_data << 30)
         draw = random.SystemRandom().randrange
         self.auditor = Auditor(self.chain, self.jobs, self.fetcher, self.blobs, self.data, draw, config.audit)
@@ -85,6 +93,9 @@ class App:
         self.shares = Shares(self.chain, self.auditor, self.blobs, self._publish, time.time)
         self.proofs = Proofs(self.chain, self.auditor, self.mempool, self.pipeline, wallet)
         self.frauds = Frauds(self.chain, self.auditor, self.pipeline, self.proofs)
+        pins = Pins(self.database)
+        policy = Policy(self.chain, self.shares, pins)
+        self.keeper = Keeper(policy, pins, self.blobs, self.fetcher, backends, config.storage_quota << 30)
         self.sync = Sync(
             self.chain, self.pipeline, self.fetcher, self.door, self.peers, self.service,
             alone=self.peers.knows_nobody,
@@ -96,11 +107,12 @@ class App:
         self.ears = Ears(self.door, self.pipeline, self.shares, self.frauds, self.peers, self.sync)
         self.services = Services(
             self.chain, self.mempool, self.pipeline, self.miner, self.peers, self.door, self.sync,
-            self.blobs, self.shares, self.frauds, config.audit,
+            self.blobs, self.shares, self.frauds, config.audit, self.keeper,
         )  # fmt: skip
         self.server = Server(self.services, config.rpc_host, config.rpc_port, config.rpc_hosts)
         self.pipeline.on_head += [
-            self.shares.follow, self.miner.new_head, Retention(self.chain, self.blobs).follow,
+            self.shares.follow, self.miner.new_head,
+            Retention(self.chain, self.blobs, pins, self.address).follow,
         ]  # fmt: skip
 
     def _new_door(self) -> Door:
@@ -112,7 +124,13 @@ class App:
             agent=f"deepblock/{deepblock.__version__}",
             topics=validators(chain.params, chain.network, chain.specs.get),
             handlers=self.service.handlers,
+            blocks=Blocks(self.service.has, self.service.read),
         )
+
+    def _backends(self) -> tuple[Backend, ...]:
+        """The ways into IPFS, in the order in which they are asked."""
+        config, pins = self.config, self.config.data_dir / KUBO_PINS
+        return Embedded(self.door, config.ipfs_peers), Kubo(config.ipfs_api, self.blobs, pins)
 
     async def run(self) -> None:
         """Until SIGINT or SIGTERM. A bug in any part stops the whole node, loudly."""
@@ -124,7 +142,7 @@ class App:
             await self._start()
             async with asyncio.TaskGroup() as group:
                 parts = [
-                    self.ears.run(), self.peers.run(), self.sync.run(), self.data.run(),
+                    self.ears.run(), self.peers.run(), self.sync.run(), self.data.run(), self.keeper.run(),
                     self.relay.run(self.sync.ready), self.peer_file.keep(self.peers.remembered),
                     Terminal(self.services).run(),
                 ]  # fmt: skip

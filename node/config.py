@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from consensus.params import Params, check_params
 from deepblock.primitives import Address
-from node.addresses import BOOTSTRAP_FORM, is_bootstrap
+from node.addresses import API_ADDRESS, BOOTSTRAP_FORM, is_bootstrap
 from node.errors import StartError
 
 CONFIG_FILE = "config.toml"
@@ -54,6 +54,20 @@ class NodeConfig(BaseModel):
         "sample",
         description="replays: sample (some segments at once, others when idle), all, or headers (none)",
     )
+    ipfs_peers: tuple[str, ...] = Field(
+        (),
+        description="multiaddrs of IPFS nodes to stay connected to, such as your own Kubo; files go by bitswap",
+    )
+    ipfs_api: str = Field(
+        "",
+        description="the multiaddr of a Kubo daemon's HTTP API, such as /ip4/127.0.0.1/tcp/5001; it pins what is kept",
+    )
+    storage_quota: int = Field(
+        64,
+        ge=1,
+        le=1 << 20,
+        description="GiB of models, states and data on this disk before what nobody needs is removed",
+    )
     threads: int = Field(1, ge=1, le=256, description="CPU threads of each training process")
     device: str = Field("cpu", description="cpu, cuda, cuda:1 …")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
@@ -68,7 +82,14 @@ class NodeConfig(BaseModel):
             raise ValueError(f"{host!r} is not an IPv4 or IPv6 address") from None
         return host
 
-    @field_validator("bootstrap")
+    @field_validator("ipfs_api")
+    @classmethod
+    def _is_api(cls, addr: str) -> str:
+        if addr and not API_ADDRESS.fullmatch(addr):
+            raise ValueError(f"{addr!r} is not of the form /ip4/127.0.0.1/tcp/5001")
+        return addr
+
+    @field_validator("bootstrap", "ipfs_peers")
     @classmethod
     def _name_their_peers(cls, addrs: tuple[str, ...]) -> tuple[str, ...]:
         for addr in addrs:

@@ -10,6 +10,7 @@ import structlog
 from deepblock import codec
 from deepblock.blockstore import MAX_BLOCK, Blockstore
 from deepblock.cid import Cid, cid_of_block
+from node.ipfs.backend import Source
 from node.messages import (
     HEADERS,
     MAX_PIECES,
@@ -47,9 +48,11 @@ class NotAvailable(Exception):
 
 
 class Fetcher:
-    """Fetches structures and files by CID from any peer, the preferred one first."""
+    """Fetches structures and files by CID from any peer, the preferred one first; what of a file no peer has, from
+    `further` sources, one after the other."""
 
-    def __init__(self, door: Door, peers: Peers, blobs: Blockstore) -> None:
+    def __init__(self, door: Door, peers: Peers, blobs: Blockstore, further: Sequence[Source] = ()) -> None:
+        self._further = further
         self._door = door
         self._peers = peers
         self._blobs = blobs
@@ -80,18 +83,23 @@ class Fetcher:
         file at all)."""
         until = time.monotonic() + patience
         while missing := self._blobs.missing(cid, max_size):
-            for peer in self._sources(prefer):
-                found = await self.pieces(peer, missing[:MAX_PIECES])
-                for piece, data in found.items():
-                    if len(data) > MAX_BLOCK:
-                        raise codec.Malformed(f"{piece} is a block of {len(data)} bytes, at most {MAX_BLOCK}")
-                    self._blobs.put_block(data, piece.codec)
-                if found:
-                    break
-            else:
-                raise NotAvailable(missing[0])
+            found = await self._from_anybody(missing[:MAX_PIECES], prefer)
+            for piece, data in found.items():
+                if len(data) > MAX_BLOCK:
+                    raise codec.Malformed(f"{piece} is a block of {len(data)} bytes, at most {MAX_BLOCK}")
+                self._blobs.put_block(data, piece.codec)
             if time.monotonic() > until:
                 raise NotAvailable(missing[0])
+
+    async def _from_anybody(self, cids: Sequence[Cid], prefer: str | None) -> dict[Cid, bytes]:
+        """Some of these blocks, from the first who has any. Raises NotAvailable."""
+        for peer in self._sources(prefer):
+            if found := await self.pieces(peer, cids):
+                return found
+        for source in self._further:
+            if found := await source.blocks(cids):
+                return found
+        raise NotAvailable(cids[0])
 
     def _sources(self, prefer: str | None) -> list[str]:
         """Connected peers, the preferred one first, the others in no order that anybody could exploit."""

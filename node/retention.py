@@ -6,8 +6,11 @@ from typing import Final
 
 from consensus.fork_choice import Switch
 from deepblock.blockstore import Blockstore
+from deepblock.cid import Cid
+from deepblock.primitives import Address
 from deepblock.types import Block
 from node.chain import Chain
+from node.ipfs.pins import Pins
 
 MODELS: Final = 1024
 """Blocks whose models are all kept."""
@@ -33,11 +36,14 @@ class Window:
 
 
 class Retention:
-    """Removes files from the block store as the head moves on."""
+    """Removes files from the block store as the head moves on, but what is pinned. `own`: whose models are pinned in
+    place of being forgotten."""
 
-    def __init__(self, chain: Chain, blobs: Blockstore) -> None:
+    def __init__(self, chain: Chain, blobs: Blockstore, pins: Pins, own: Address) -> None:
         self._chain = chain
         self._blobs = blobs
+        self._pins = pins
+        self._own = own
         self._states = Window(chain, chain.params.finality, self._forget_states)
         self._models = Window(chain, MODELS, self._forget_model)
 
@@ -48,10 +54,20 @@ class Retention:
 
     def _forget_states(self, block: Block) -> None:
         for state in block.seal.states:
-            self._blobs.remove(state)
+            self._forget(state)
 
     def _forget_model(self, block: Block) -> None:
         """Unless the task's model is still this one: at a plateau an average serves for longer than any window."""
-        average = block.seal.average
-        if block.height % MILESTONE and average != self._chain.state().task(block.header.task).model:
-            self._blobs.remove(average)
+        average, current = block.seal.average, self._chain.state().task(block.header.task).model
+        if average == current:
+            return
+        if block.header.miner == self._own:
+            self._pins.add(average, "mined")
+        elif block.height % MILESTONE:
+            self._forget(average, current)
+
+    def _forget(self, file: Cid, current: Cid | None = None) -> None:
+        """But for the blocks that it shares with the current model, such as frozen layers, and with pinned files."""
+        if file not in self._pins:
+            others = (*self._pins.of("asked"), *((current,) if current else ()))
+            self._blobs.remove(file, but={block for other in others for block in self._blobs.tree(other)})

@@ -1,7 +1,7 @@
 """Answering what peers ask (`node.messages`). Handlers read; nothing a peer asks changes anything here."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from deepblock import codec
@@ -77,15 +77,28 @@ class Service:
         return node.height if node and self._chain.id_at(node.height) == block else None
 
     async def _want(self, peer: str, request: bytes) -> bytes:
+        cids = _decoded(Want, request).cids[: messages.MAX_PIECES]
+        return codec.encode(Pieces(tuple(await self.read(cids, messages.PIECES_BUDGET))))
+
+    async def has(self, cids: Sequence[Cid]) -> list[bool]:
+        """Whether each block is here."""
+        return [
+            self._chain.raw(cid) is not None if cid.codec == DAG_CBOR else self._blobs.has(cid)
+            for cid in cids
+        ]
+
+    async def read(self, cids: Sequence[Cid], budget: int) -> list[bytes | None]:
+        """The blocks in the order asked, None for one that is not here; as many as fit into `budget` bytes, but one
+        at least, if it is as large as any may be."""
         pieces: list[bytes | None] = []
         size = 0
-        for cid in _decoded(Want, request).cids[: messages.MAX_PIECES]:
+        for cid in cids:
             piece = self._piece(cid)
             size += len(piece or b"")
-            if size > messages.PIECES_BUDGET:
+            if size > budget and pieces:
                 break
             pieces.append(piece)
-        return codec.encode(Pieces(tuple(pieces)))
+        return pieces
 
     async def _pool(self, peer: str, request: bytes) -> bytes:
         return codec.encode(Pool(tuple(transaction.id for transaction in self._mempool.pending())))

@@ -21,6 +21,7 @@ from deepblock.transactions import Transaction, Transfer
 from deepblock.types import Block, Body, Result, Score, Seal
 from deepblock.unixfs import file_cid
 from node.chain import Chain
+from node.fetch import NotAvailable
 from node.mempool import Mempool
 from node.miner import MinerStatus
 from node.peers import Row
@@ -107,6 +108,30 @@ async def _seven() -> int:
 
 
 @dataclass
+class StandInKeeper:
+    """Keeps whatever it is told to, but for `nowhere`, which nobody has."""
+
+    nowhere: Cid = field(default_factory=lambda: named("a file that no peer has"))
+    stored: int = 5 << 20
+    quota: int = 1 << 30
+    files: list[Cid] = field(default_factory=list)
+
+    def states(self) -> list[tuple[str, str]]:
+        return [("embedded", "up"), ("kubo", "down: nothing answers there")]
+
+    def pinned(self) -> tuple[Cid, ...]:
+        return tuple(self.files)
+
+    async def pin(self, file: Cid) -> None:
+        if file == self.nowhere:
+            raise NotAvailable(file)
+        self.files.append(file)
+
+    def unpin(self, file: Cid) -> None:
+        self.files = [kept for kept in self.files if kept != file]
+
+
+@dataclass
 class Parts:
     """Everything in `folder`. `status` and `rows` are what the miner and the peers say; change them at will."""
 
@@ -122,6 +147,7 @@ class Parts:
         self.blobs = Blockstore(self.folder / "blobs")
         self.status = MinerStatus(mining=True, address=self.wallet.address)
         self.sync = SyncStatus("synced", 0, 0, 100.0, None)
+        self.keeper = StandInKeeper()
         self.services = Services(
             chain=self.chain,
             mempool=self.mempool,
@@ -136,6 +162,7 @@ class Parts:
             shares=SimpleNamespace(known=lambda: self.known),
             frauds=SimpleNamespace(progress=lambda: (3, 5)),
             audit="sample",
+            keeper=self.keeper,
         )
 
     def next_header(self, body: Body, parent: Cid | None = None):

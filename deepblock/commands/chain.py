@@ -37,6 +37,7 @@ def status(context: Context, options: Namespace) -> int:
         ("task", f"{head.task_name}, {describe(head.held_out)}"),
         ("model", str(head.model or "none yet")),
         ("miner", _miner(miner)),
+        *(("ipfs", f"{way.name}: {way.state}") for way in node.ipfs if way.state != "off"),
         (
             "balance",
             f"{format_dbk(account.balance)} DBK, {format_dbk(account.immature)} maturing, {account.address}",

@@ -1,4 +1,4 @@
-"""model pull and data import: files out of a node, and into one."""
+"""model pull, pin and unpin, and data import: files out of a node, kept by it, and into it."""
 
 import json
 import shlex
@@ -10,10 +10,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from deepblock import api
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
 from deepblock.commands.chain import describe, table
-from deepblock.commands.context import DEFAULT_DIR, CommandError, Context
+from deepblock.commands.context import DEFAULT_DIR, CommandError, Context, parse_cid
 from deepblock.commands.task import find_task
 from deepblock.data import import_fashion_mnist
 from deepblock.disk import write_whole
@@ -47,6 +48,27 @@ def model_pull(context: Context, options: Namespace) -> int:
     ]
     context.show(model, table(rows))
     return 0
+
+
+def model_pin(context: Context, options: Namespace) -> int:
+    _show_pins(context, context.client.model_pin(parse_cid(options.model, "a model")))
+    return 0
+
+
+def model_unpin(context: Context, options: Namespace) -> int:
+    _show_pins(context, context.client.model_unpin(parse_cid(options.model, "a model")))
+    return 0
+
+
+def model_pins(context: Context, options: Namespace) -> int:
+    _show_pins(context, context.client.model_pins())
+    return 0
+
+
+def _show_pins(context: Context, pinned: api.Pinned) -> None:
+    rows = [("pinned", str(file)) for file in pinned.files] or [("pinned", "nothing")]
+    rows.append(("stored", f"{pinned.stored / 2**30:,.1f} of {pinned.quota / 2**30:,.0f} GiB"))
+    context.show(pinned, table(rows))
 
 
 def data_import(context: Context, options: Namespace) -> int:

@@ -3,16 +3,18 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
 import structlog
 
+from deepblock.cid import Cid
 from node.p2p.bridge import Bridge, living_tasks
 from node.p2p.dialback import DIAL_BACK, DialBacks
 from node.p2p.events import (
     AskTimeout,
+    Blocks,
     Event,
     Fault,
     Gossip,
@@ -42,18 +44,20 @@ class Door:
     `key`: Ed25519 seed, 32 bytes. `port` 0: any free one, kept for this door's life.
     `topics`: topic → validator, run in the libp2p thread; True delivers and forwards, False ignores, an
     exception ignores and is a Fault of the neighbour. `handlers`: protocol id → handler, run on the asyncio
-    loop.
+    loop. `blocks`: what any IPFS node may have by bitswap; by default nothing.
     """
 
     def __init__(
         self, *, key: bytes, port: int, host: str = "0.0.0.0", agent: str,
         topics: Mapping[str, Validator], handlers: Mapping[str, Handler], limits: Limits = DEFAULT_LIMITS,
+        blocks: Blocks | None = None,
     ) -> None:  # fmt: skip
         self.peer_id = ""
         self.addrs: list[str] = []  # full multiaddrs with /p2p/ID, loopback first
         self.limits = limits
         dial_backs = DialBacks(self.probe, self._addr_of)
         self._handlers = {PING: _echo, DIAL_BACK: dial_backs.answer, **handlers}
+        self._blocks = blocks or Blocks(_has_none, _reads_none)
         self._settings = Settings(key, host, port, agent, topics, tuple(self._handlers), limits)
         self._port = port
         self._bans: dict[str, float] = {}
@@ -132,6 +136,13 @@ class Door:
         """How many tasks the libp2p thread has. Raises HostDown."""
         return await self._bridge.call(living_tasks)
 
+    async def fetch(self, peer: str, cids: Sequence[Cid], *, patience: float) -> dict[Cid, bytes]:
+        """What an IPFS node has of these blocks, by bitswap; `patience`: seconds without anything new after which it
+        is left. What is named by a CID is that. Raises PeerGone, Refused (it does not speak bitswap), HostDown."""
+        if peer not in self._peers:
+            raise PeerGone(f"{peer} is not connected")
+        return await self._bridge.call(self._live().bitswap.fetch, peer, cids, patience)
+
     # gossip
 
     async def publish(self, topic: str, data: bytes) -> None:
@@ -158,7 +169,9 @@ class Door:
 
     async def _run_host(self, ready: Callable[[], None]) -> None:
         """In the libp2p thread, once for every life of the host. A port that was given by chance is kept."""
-        host = Host(self._settings, self._bans, partial(self._bridge.post, self._take), self._serve)
+        call_back = self._bridge.call_back
+        blocks = Blocks(partial(call_back, self._blocks.has), partial(call_back, self._blocks.read))
+        host = Host(self._settings, self._bans, partial(self._bridge.post, self._take), self._serve, blocks)
 
         def listening(port: int, addrs: list[str]) -> None:
             self._port, self.addrs, self.peer_id = port, addrs, str(host.id)
@@ -212,3 +225,11 @@ class Door:
 
 async def _echo(peer: str, request: bytes) -> bytes:
     return request
+
+
+async def _has_none(cids: Sequence[Cid]) -> list[bool]:
+    return [False] * len(cids)
+
+
+async def _reads_none(cids: Sequence[Cid], budget: int) -> list[bytes | None]:
+    return [None] * len(cids)

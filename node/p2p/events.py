@@ -1,7 +1,9 @@
 """What passes through the door: events outward, errors to callers, limits inward. No trio, no libp2p."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+
+from deepblock.cid import Cid
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,25 @@ Handler = Callable[[str, bytes], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
+class Blocks:
+    """What IPFS nodes may have from here; both run on the asyncio loop.
+
+    `has`: whether each is here. `read`: the blocks in the order asked, None for one that is not here; as many as fit
+    into so many bytes, one at least.
+    """
+
+    has: Callable[[Sequence[Cid]], Awaitable[list[bool]]]
+    read: Callable[[Sequence[Cid], int], Awaitable[list[bytes | None]]]
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Everything a stranger can make us hold or wait for."""
 
     request: int = 64 * 1024  # bytes of one request
     gossip: int = 1_000_000  # bytes of one message; the wire takes 1 MiB with signature and sender record
     gossip_rate: int = 1_000  # messages a second from one neighbour; the rest is dropped, and one Fault
+    served: int = 16  # peers that bitswap serves at once; the others wait
     handlers: int = 8  # requests of one peer handled at once; more are refused, not queued
     streams: int = 64  # inbound streams of one peer open at once
     connections: int = 256  # an eighth of them is kept for those that we dial

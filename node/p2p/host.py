@@ -37,7 +37,10 @@ from libp2p.utils.varint import encode_varint_prefixed
 from multiaddr import Multiaddr
 from multiaddr.utils import get_thin_waist_addresses
 
+from node.p2p.bitswap import PROTOCOL as BITSWAP
+from node.p2p.bitswap import Bitswap
 from node.p2p.events import (
+    Blocks,
     Event,
     Fault,
     Gossip,
@@ -85,11 +88,11 @@ class Settings:
 
 
 class Host(INotifee):
-    """`tell` carries events out, `serve(peer, protocol, request)` is answered by the handlers' side."""
+    """`tell` carries events out; `serve(peer, protocol, request)` and `blocks` are answered by the handlers' side."""
 
     def __init__(
         self, settings: Settings, bans: dict[str, float],
-        tell: Callable[[Event], None], serve: Callable[[str, str, bytes], Awaitable[bytes]],
+        tell: Callable[[Event], None], serve: Callable[[str, str, bytes], Awaitable[bytes]], blocks: Blocks,
     ) -> None:  # fmt: skip
         self.limits = settings.limits
         self._settings = settings
@@ -138,6 +141,8 @@ class Host(INotifee):
             allowed_topics=set(settings.topics), max_subscriptions_per_rpc=64, max_subscriptions_per_peer=64,
         )  # fmt: skip
         self.exchange = Exchange(self.libp2p, self.limits, self._accuse, serve)
+        self.bitswap = Bitswap(self.libp2p, self.limits, self._accuse, blocks)
+        self.libp2p.set_stream_handler(BITSWAP, self.bitswap.listen)
         for topic, validator in settings.topics.items():
             self.gossip.set_topic_validator(topic, partial(self._judge, topic, validator), False)
         for protocol in settings.protocols:
@@ -246,6 +251,7 @@ class Host(INotifee):
         peer = conn.muxed_conn.peer_id
         if peer in self._up and not self.network.get_connections(peer):
             self._up.discard(peer)
+            self.bitswap.forget(peer)
             self._tell(PeerDown(str(peer)))
 
     async def opened_stream(self, network: INetwork, stream: INetStream) -> None: ...

@@ -19,8 +19,8 @@ TEXT_LIMIT = 1_024
 """Bytes of a refusal's text."""
 PIECE = 64 * 1024 - 12
 """Bytes of one yamux frame's payload: written at once, so that a frame is never waited for half-way."""
-POLL = 0.01
-"""Seconds between two looks at the send window; yamux itself has nothing to wait on."""
+POLL = (0.0005, 0.01)
+"""Seconds between two looks at the send window, doubled up to the second; yamux itself has nothing to wait on."""
 
 
 class Violation(Exception):
@@ -42,13 +42,19 @@ class Stalled(Hangup):
 
 async def write_message(stream: Any, status: int, body: bytes, *, stall: float) -> None:
     """Raises Stalled."""
-    message = HEADER.pack(status, len(body)) + body
-    for start in range(0, len(message), PIECE):
-        piece = message[start : start + PIECE]
+    await write(stream, HEADER.pack(status, len(body)) + body, stall=stall)
+
+
+async def write(stream: Any, data: bytes, *, stall: float) -> None:
+    """Raises Stalled when nothing could be written for `stall` seconds."""
+    for start in range(0, len(data), PIECE):
+        piece = data[start : start + PIECE]
+        pause, longest = POLL
         with trio.move_on_after(stall) as waiting:
             # yamux gives up after 5 s without window; a busy reader may take longer than that.
             while 0 <= stream.muxed_stream.send_window < len(piece) and not stream.muxed_stream.closed:
-                await trio.sleep(POLL)
+                await trio.sleep(pause)
+                pause = min(2 * pause, longest)
             await stream.write(piece)
         if waiting.cancelled_caught:
             raise Stalled(f"nothing could be written for {stall:g} s")
@@ -56,16 +62,17 @@ async def write_message(stream: Any, status: int, body: bytes, *, stall: float) 
 
 async def read_message(stream: Any, *, limit: int, stall: float) -> tuple[int, bytes]:
     """Raises Violation, Oversized, Hangup."""
-    status, length = HEADER.unpack(await _read(stream, HEADER.size, stall))
+    status, length = HEADER.unpack(await read(stream, HEADER.size, stall=stall))
     if status not in (OK, REFUSED, FAILED):
         raise Violation(f"unknown status {status}")
     limit = limit if status == OK else TEXT_LIMIT
     if length > limit:
         raise Oversized(length, limit)
-    return status, await _read(stream, length, stall)
+    return status, await read(stream, length, stall=stall)
 
 
-async def _read(stream: Any, size: int, stall: float) -> bytes:
+async def read(stream: Any, size: int, *, stall: float) -> bytes:
+    """Exactly `size` bytes. Raises Hangup."""
     data = bytearray()
     while len(data) < size:
         piece = b""

@@ -70,6 +70,7 @@ def node_info(node: Services) -> api.NodeInfo:
         audit=node.audit,
         replayed=replayed,
         replayable=replayable,
+        ipfs=tuple(api.IpfsInfo(name, state) for name, state in node.keeper.states()),
     )
 
 

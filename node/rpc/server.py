@@ -26,6 +26,7 @@ from node.errors import StartError
 from node.rpc import methods as _methods  # noqa: F401  (methods register themselves)
 from node.rpc import openrpc as _openrpc  # noqa: F401
 from node.rpc import sessions as _sessions  # noqa: F401
+from node.rpc import storage as _storage  # noqa: F401
 from node.rpc import tasks as _tasks  # noqa: F401
 from node.rpc.dispatch import INVALID_REQUEST, answer, failure
 from node.rpc.services import Services

@@ -48,6 +48,19 @@ class Frauds(Protocol):
     def progress(self) -> tuple[int, int]: ...
 
 
+class Keeper(Protocol):
+    stored: int
+    quota: int
+
+    def states(self) -> Sequence[tuple[str, str]]: ...
+
+    def pinned(self) -> tuple[Cid, ...]: ...
+
+    async def pin(self, file: Cid) -> None: ...
+
+    def unpin(self, file: Cid) -> None: ...
+
+
 class HasStatus(Protocol):
     def status(self) -> Any: ...
 
@@ -67,6 +80,7 @@ class Services:
     shares: Shares
     frauds: Frauds
     audit: str
+    keeper: Keeper
 
 
 def answer(cls: type[T], source: Any, **more: Any) -> T:

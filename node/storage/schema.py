@@ -13,6 +13,7 @@
 | 't'    | hash (32)               | node of a state tree, any block's        | by hash                  |
 | 'r'    | block id                | why the block was rejected, UTF-8        | by id                    |
 | 'k'    | task id (36)            | TaskSpec, of any block's task            | by id                    |
+| 'p'    | file CID (36)           | why it is kept: 'asked' or 'mined'       | by CID                   |
 
 Integers in keys are big-endian, so that LevelDB's order is theirs. Values are canonical DAG-CBOR where a class is
 named. 'h', 'x', 's' and head change together, in one synced batch with the block that moves the head.
@@ -43,6 +44,7 @@ STATE: Final = b"s"
 TREE: Final = b"t"
 REJECTED: Final = b"r"
 SPEC: Final = b"k"
+PIN: Final = b"p"
 
 
 @dataclass(frozen=True, slots=True)

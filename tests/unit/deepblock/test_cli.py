@@ -370,6 +370,23 @@ def test_most_commands_do_not_wait_for_torch():
     assert found.stdout == "[]\n"
 
 
+def test_models_are_pinned_and_unpinned(run, parts):
+    file = named("a file")
+    status, out, _ = run("model", "pin", file)
+    assert status == 0 and f"pinned  {file}" in out and "0.0 of 1 GiB" in out
+    assert str(file) in run("model", "pins")[1]
+    assert "nothing" in run("model", "unpin", file)[1]
+    status, out, error = run("model", "pin", parts.keeper.nowhere)
+    assert (status, out) == (1, "") and "so it cannot be kept" in error
+    assert run("model", "pin", "nonsense")[0] == 1
+
+
+def test_the_status_says_how_ipfs_is(run, parts):
+    parts.grow()
+    out = run("status")[1]
+    assert "embedded: up" in out and "kubo: down: nothing answers there" in out
+
+
 # --- which folder, and which node --------------------------------------------------------------------------
 
 

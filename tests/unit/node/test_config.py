@@ -112,3 +112,14 @@ def test_the_example_address_is_readable_and_needs_only_a_real_one(tmp_path):
     assert '# address = "dbk1…"' in text
     edited = text.replace('# address = "dbk1…"', f'address = "{ADDRESS}"')
     assert tomllib.loads(edited)["address"] == str(ADDRESS)
+
+
+def test_ipfs_is_named_by_multiaddrs(tmp_path):
+    found = load_config({"data_dir": tmp_path, "ipfs_peers": [PEER], "ipfs_api": "/ip4/127.0.0.1/tcp/5001"})
+    assert (found.ipfs_peers, found.ipfs_api) == ((PEER,), "/ip4/127.0.0.1/tcp/5001")
+    assert load_config({"data_dir": tmp_path}).ipfs_api == ""
+    assert said(tmp_path, ipfs_peers=["localhost:4001"]).startswith(
+        "--ipfs-peers: 'localhost:4001' is not of"
+    )
+    says = said(tmp_path, ipfs_api="http://localhost:5001")
+    assert says == "--ipfs-api: 'http://localhost:5001' is not of the form /ip4/127.0.0.1/tcp/5001"

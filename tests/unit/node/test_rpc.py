@@ -199,6 +199,23 @@ def test_the_node_counts_the_peers_that_are_connected(parts):
     assert [peer["id"] for peer in result(parts, "node_peers")] == ["12D3KooWA", "12D3KooWB"]
 
 
+def test_the_node_says_how_its_ways_into_ipfs_are(parts):
+    assert result(parts, "node_info")["ipfs"] == [
+        {"name": "embedded", "state": "up"},
+        {"name": "kubo", "state": "down: nothing answers there"},
+    ]
+
+
+def test_files_are_pinned_and_unpinned(parts):
+    file = str(named("a file"))
+    assert result(parts, "model_pins") == {"files": [], "stored": 5 << 20, "quota": 1 << 30}
+    assert result(parts, "model_pin", file)["files"] == [file]
+    assert result(parts, "model_unpin", file)["files"] == []
+    refusal = error(parts, "model_pin", str(parts.keeper.nowhere))
+    assert refusal["code"] == api.NOT_FOUND and "so it cannot be kept" in refusal["message"]
+    assert error(parts, "model_pin", "nonsense")["code"] == -32602
+
+
 def test_the_miner_says_how_far_its_session_is(parts):
     parts.status = replace(
         parts.status, height=4, task=cid_of(DIGITS), segment=1, segments=3, step=6, steps=12

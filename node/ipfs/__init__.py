@@ -1,0 +1,1 @@
+"""IPFS: where else blocks come from, and what is kept for whom."""

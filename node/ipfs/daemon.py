@@ -1,0 +1,117 @@
+"""A Kubo daemon's HTTP API, by `ipfshttpclient`: blocking, for a thread of its own.
+
+The package is from 2021, so each trap has its cover here: `connect()` refuses every daemon of today, `Client` does not
+ask; `add` has flags that change a file's CID, so all are given; and an answer is read up to a limit.
+"""
+
+import io
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Self
+
+import ipfshttpclient
+from ipfshttpclient.exceptions import ErrorResponse
+
+from deepblock.blockstore import MAX_BLOCK, Blockstore
+from deepblock.cid import Cid, cid_of_block
+
+# Of ipfshttpclient's making, and nothing that whoever runs a node can change.
+warnings.filterwarnings(
+    "ignore", message="The 'strict' parameter is no longer needed", category=FutureWarning
+)
+
+CONNECT_TIME: Final = 3.0
+SILENCE: Final = 20.0
+"""Seconds to connect, and seconds without a byte after which a request has failed."""
+SEARCH_TIME: Final = 5
+"""Seconds for which the daemon looks for a block that it does not have, among its own peers."""
+
+
+class Lie(Exception):
+    """The daemon answered something that is not true; the text says what."""
+
+
+class Daemon:
+    """One connection to the daemon at `addr`, a multiaddr. Whatever goes wrong raises: an exception of
+    `ipfshttpclient`, Lie, or what its decoders trip over."""
+
+    def __init__(self, addr: str) -> None:
+        self._client = ipfshttpclient.Client(addr, session=True, timeout=(CONNECT_TIME, SILENCE))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def version(self) -> str:
+        return str(self._client.version()["Version"])[:40]
+
+    def blocks(self, cids: Sequence[Cid], seconds: float) -> dict[Cid, bytes]:
+        """Those that it has, up to the first that it has not; what has come after `seconds`. Raises Lie for other bytes
+        than were asked for."""
+        until = time.monotonic() + seconds
+        found: dict[Cid, bytes] = {}
+        for cid in cids:
+            try:
+                found[cid] = self._block(cid, until)
+            except (ErrorResponse, TimeoutError):  # it says that it cannot find it, or our time is over
+                break
+        return found
+
+    def _block(self, cid: Cid, until: float) -> bytes:
+        """Raises TimeoutError."""
+        data = bytearray()
+        pieces: Any = self._client.block.get(str(cid), stream=True, opts={"timeout": f"{SEARCH_TIME}s"})
+        with pieces:
+            for piece in pieces:
+                data += piece
+                if len(data) > MAX_BLOCK:
+                    raise Lie(f"it sent more than {MAX_BLOCK} bytes for block {cid}")
+                if time.monotonic() > until:
+                    raise TimeoutError
+        block = bytes(data)
+        if cid_of_block(block, cid.codec) != cid:
+            raise Lie(f"it sent other bytes for block {cid}")
+        return block
+
+    def add(self, cid: Cid, store: Blockstore) -> None:
+        """Gives it the file and pins it. Raises Lie where it says that the file has another CID, Missing."""
+        said = self._client.add(
+            io.BufferedReader(_Leaves(store.read_file(cid)), 1 << 18),
+            cid_version=1,
+            raw_leaves=True,
+            chunker="size-262144",
+            pin=True,
+            opts={"cid-base": "base32"},
+        )
+        if said["Hash"] != str(cid):
+            self.unpin(str(said["Hash"]))
+            raise Lie(f"it calls the file {cid} {str(said['Hash'])[:80]}")
+
+    def unpin(self, name: str) -> None:
+        try:
+            self._client.pin.rm(name)
+        except ErrorResponse as error:
+            if "not pinned" not in str(error):
+                raise
+
+
+class _Leaves(io.RawIOBase):
+    """A file made of pieces, for who wants to read() it."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = memoryview(next(self._pieces, b""))
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size

@@ -1,0 +1,235 @@
+"""A checkpoint of 20 MB by each way into IPFS: the same CID, and the speed beside a bare libp2p stream of it.
+
+The other side is another process: a node of ours, Kubo's core (0.22), or js-ipfs. Each way is measured beside a bare
+stream of the same moments, between two processes of ours, with the same host and guards; blocks are hashed and stay in
+memory. `on the disk` is the same with a block store in which each block is synced, as a node has it.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+import structlog
+
+from deepblock import codec
+from deepblock.blockstore import Blockstore
+from deepblock.cid import Cid, cid_of_block
+from deepblock.unixfs import file_cid, parts, split_file, whole
+from node.fetch import Fetcher
+from node.ipfs.embedded import Embedded
+from node.ipfs.kubo import Kubo
+from node.messages import MAX_PIECES, PIECES_BUDGET, WANT, Pieces, Want
+from node.p2p.door import Door
+from tests.interop.tools import JsIpfs, Talking, js_ipfs, kubo_core
+from tests.unit.node.ipfs_parts import blocks_of
+from tests.unit.node.p2p_parts import make_door
+
+SIZE = 20_000_000
+"""Bytes."""
+TURNS = 9
+WANTED = 0.5
+"""Of a bare stream's speed."""
+BARE = "/bare/1"
+
+
+@dataclass
+class Memory:
+    """A block store's part that a transfer needs, without a disk."""
+
+    here: dict[Cid, bytes] = field(default_factory=dict)
+
+    def missing(self, cid: Cid, max_size: int | None = None) -> list[Cid]:
+        if cid not in self.here:
+            return [cid]
+        waiting, missing = [whole(cid, self.here[cid])], []
+        while waiting:
+            part = waiting.pop()
+            if part.cid not in self.here:
+                missing.append(part.cid)
+            elif part.height:
+                waiting += parts(part, self.here[part.cid])
+        return list(dict.fromkeys(reversed(missing)))
+
+    def put_block(self, data: bytes, codec: int) -> None:
+        self.here[cid_of_block(data, codec)] = data
+
+
+def main(folder: Path) -> None:
+    """Prints a line for each way. Raises AssertionError where a CID differs or a way is too slow."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    folder.mkdir(parents=True, exist_ok=True)
+    data = os.urandom(SIZE)
+    store = Blockstore(folder / "ours")
+    cid = store.put_file(data)
+    with server(folder) as serving, kubo_core(folder / "kubo") as core, js_ipfs(folder / "js-ipfs") as daemon:
+        results = asyncio.run(_measure(folder, data, cid, serving, core, daemon))
+    slow = [what for what, ratio in results.items() if ratio < WANTED]
+    assert not slow, f"slower than {WANTED:.0%} of a bare stream: {', '.join(slow)}"
+
+
+async def _measure(
+    folder: Path, data: bytes, cid: Cid, serving: Talking, core: Talking, daemon: JsIpfs
+) -> dict[str, float]:
+    door = make_door()
+    await door.start()
+    store = Blockstore(folder / "ours")
+    kubo = Kubo(daemon.api, store, folder / "pins.json")
+    looking = asyncio.create_task(kubo.run())
+    try:
+        peer = await door.connect(serving.facts["addr"])
+        bench = Bench(door, peer, cid, data)
+        by_want = Fetcher(door, SimpleNamespace(penalise=print), Memory())
+        core_id = await door.connect(_address(core))
+        await asyncio.to_thread(core.ask, do="connect", addr=serving.facts["addr"])
+        while not kubo.state.startswith("up"):
+            await asyncio.sleep(0.1)
+
+        def want(to: Any) -> Awaitable[None]:
+            return Fetcher(door, by_want._peers, to).file(cid, SIZE, peer)
+
+        def bitswap(of: str) -> Callable[[Any], Awaitable[None]]:
+            return lambda to: Fetcher(_nobody(), None, to, (_Bitswap(door, of),)).file(cid, SIZE)
+
+        async def into_core(to: Any) -> None:
+            """Each turn another file: Kubo keeps what it has had."""
+            other = await asyncio.to_thread(serving.ask, do="put", size=SIZE)
+            got = folder / "got"
+            bench.began = time.perf_counter()
+            assert await asyncio.to_thread(core.ask, do="get", cid=other, to=str(got))
+            bench.ended = time.perf_counter()
+            assert str(file_cid(got.read_bytes())) == other
+            got.unlink()
+
+        async def into_daemon(to: Any) -> None:
+            """Each turn another file, too."""
+            other = store.put_file(os.urandom(SIZE))
+            await kubo.keep([cid])
+            bench.began = time.perf_counter()
+            await kubo.keep([cid, other])
+            bench.ended = time.perf_counter()
+            assert kubo._pinned == {cid, other}, kubo.state
+
+        await asyncio.to_thread(core.ask, do="get", cid=str(cid), to=str(folder / "first"))
+        await bench.way("embedded to embedded by /deepblock/want/1", want)
+        await bench.way("embedded to embedded by bitswap", bitswap(peer))
+        await bench.way("Kubo core to embedded by bitswap", bitswap(core_id))
+        await bench.way("embedded to Kubo core by bitswap", into_core, to=None)
+        await bench.way("embedded to js-ipfs by the HTTP backend", into_daemon, to=None)
+        await bench.way(
+            "js-ipfs to embedded by the HTTP backend",
+            lambda to: Fetcher(_nobody(), None, to, (kubo,)).file(cid, SIZE),
+        )
+        for what, way in (("want", want), ("bitswap", bitswap(peer))):
+            turn = iter(range(100))
+            fresh = lambda turn=turn, what=what: Blockstore(folder / f"{what}{next(turn)}")  # noqa: E731
+            await bench.way(f"embedded to embedded by {what}, on the disk", way, to=fresh, counts=False)
+        return bench.results
+    finally:
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+        await door.stop()
+
+
+class Bench:
+    """Each way beside a bare stream from `peer`, in turns."""
+
+    def __init__(self, door: Door, peer: str, cid: Cid, data: bytes) -> None:
+        self.results: dict[str, float] = {}
+        self.began = self.ended = 0.0
+        self._door, self._peer, self._cid, self._data = door, peer, cid, data
+
+    async def way(
+        self, what: str, transfer: Callable[[Any], Awaitable[None]], to: Any = Memory, counts: bool = True
+    ) -> None:
+        """`to`: makes what it goes into; None where that is not this process. `counts`: must be fast enough."""
+        speeds, bare = [], []
+        for _ in range(TURNS):
+            bare.append(SIZE / 1e6 / await self._bare())
+            place = to and to()
+            self.began = time.perf_counter()
+            self.ended = 0.0
+            await transfer(place)
+            self.ended = self.ended or time.perf_counter()
+            speeds.append(SIZE / 1e6 / (self.ended - self.began))
+            if place is not None:
+                assert not place.missing(self._cid), what
+        ratio = median(speed / beside for speed, beside in zip(speeds, bare, strict=True))
+        if counts:
+            self.results[what] = ratio
+        print(
+            f"{what:48} {median(speeds):6.1f} MB/s, a bare stream {median(bare):6.1f} MB/s: {ratio:.0%}",
+            flush=True,
+        )
+
+    async def _bare(self) -> float:
+        began = time.perf_counter()
+        reply = await self._door.ask(self._peer, BARE, b"", timeout=60, max_reply=SIZE)
+        assert len(reply) == SIZE
+        return time.perf_counter() - began
+
+
+class _Bitswap:
+    """The embedded backend, asking one peer only."""
+
+    def __init__(self, door: Door, peer: str) -> None:
+        self._source = Embedded(door, ())
+        self._source._sources = lambda: [peer]  # type: ignore[method-assign]
+
+    async def blocks(self, cids: Any) -> dict[Cid, bytes]:
+        return await self._source.blocks(cids)
+
+
+def _nobody() -> Any:
+    return SimpleNamespace(peers=list)
+
+
+def _address(core: Talking) -> str:
+    (addr,) = [addr for addr in core.facts["addrs"] if addr.startswith("/ip4/127.0.0.1/tcp/")]
+    return addr if "/p2p/" in addr else f"{addr}/p2p/{core.facts['id']}"
+
+
+# --- the other node ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[Talking]:
+    """A process with a door over the block store in `folder`/ours."""
+    command = [sys.executable, "-m", "tests.network.ipfs", str(folder / "ours")]
+    with Talking(command, folder / "server.log", cwd=Path(__file__).parents[2]) as process:
+        yield process
+
+
+async def _serve(store: Blockstore) -> None:
+    blocks, bare = blocks_of(store), os.urandom(SIZE)
+
+    async def want(peer: str, request: bytes) -> bytes:
+        cids = codec.decode(Want, request, 1 << 16).cids[:MAX_PIECES]
+        return codec.encode(Pieces(tuple(await blocks.read(cids, PIECES_BUDGET))))
+
+    async def stream(peer: str, request: bytes) -> bytes:
+        return bare
+
+    door = make_door(handlers={WANT: want, BARE: stream}, blocks=blocks)
+    await door.start()
+    print(json.dumps({"addr": door.addrs[0]}), flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        order = json.loads(line)
+        made, parts_of = split_file(os.urandom(order["size"]))
+        for name, block in parts_of.items():
+            store.put_block(block, name.codec)
+        print(json.dumps({"result": str(made)}), flush=True)
+
+
+if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    asyncio.run(_serve(Blockstore(Path(sys.argv[1]))))

@@ -1,0 +1,51 @@
+"""Files from further sources, where no peer has them."""
+
+import asyncio
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from deepblock.blockstore import MAX_BLOCK, Blockstore
+from deepblock.cid import RAW, cid_of_block
+from deepblock.codec import Malformed
+from deepblock.unixfs import split_file
+from node.fetch import Fetcher, NotAvailable
+
+ALONE = SimpleNamespace(peers=list)
+
+
+class Shelf:
+    """A source with these blocks, which dies after so many calls."""
+
+    def __init__(self, blocks, lives=1_000, at_once=4):
+        self.blocks_here, self.lives, self.at_once = blocks, lives, at_once
+
+    async def blocks(self, cids):
+        self.lives -= 1
+        here = [cid for cid in cids if cid in self.blocks_here and self.lives >= 0]
+        return {cid: self.blocks_here[cid] for cid in here[: self.at_once]}
+
+
+def test_a_source_that_dies_in_the_middle_is_replaced_by_another(tmp_path):
+    data = os.urandom(5_000_000)
+    cid, blocks = split_file(data)
+    store = Blockstore(tmp_path)
+    dying = Shelf(blocks, lives=3)
+    asyncio.run(Fetcher(ALONE, None, store, (Shelf({}), dying, Shelf(blocks))).file(cid, len(data)))
+    assert store.get_file(cid, len(data)) == data
+    assert dying.lives < 0
+
+
+def test_what_nobody_has_is_not_available(tmp_path):
+    cid, blocks = split_file(os.urandom(1_000_000))
+    half = dict(list(blocks.items())[1:])  # without its first leaf
+    with pytest.raises(NotAvailable):
+        asyncio.run(Fetcher(ALONE, None, Blockstore(tmp_path), (Shelf(half),)).file(cid, 1_000_000))
+
+
+def test_a_block_that_is_too_large_is_malformed(tmp_path):
+    large = bytes(MAX_BLOCK + 1)
+    cid = cid_of_block(large, RAW)
+    with pytest.raises(Malformed, match="at most"):
+        asyncio.run(Fetcher(ALONE, None, Blockstore(tmp_path), (Shelf({cid: large}),)).file(cid, 1 << 30))

@@ -1,0 +1,222 @@
+"""The Kubo backend against a daemon that is there, away, slow, or lying. (Real ones: tests/interop.)"""
+
+import asyncio
+import json
+import os
+import time
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from deepblock.blockstore import MAX_BLOCK, Blockstore
+from deepblock.unixfs import file_cid
+from node.ipfs import daemon, kubo
+from node.ipfs.kubo import Kubo
+from node.ipfs.pause import LONGEST, Pause
+from tests.unit.node.ipfs_parts import fetch_file, standing_in
+from tests.unit.node.p2p_parts import until
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Blockstore(tmp_path / "blobs")
+
+
+@asynccontextmanager
+async def running(backend):
+    """Up, or down for a reason of its own."""
+    task = asyncio.create_task(backend.run())
+    try:
+        await until(lambda: backend.state != "down: not asked yet")
+        yield backend
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def backend_for(addr, store, tmp_path, **kwargs):
+    return Kubo(addr, store, tmp_path / "pins.json", **kwargs)
+
+
+def test_a_file_comes_in_by_its_blocks(store, tmp_path):
+    async def scene(fake):
+        data = os.urandom(1_000_000)
+        cid = fake.hold(data)
+        async with running(backend_for(fake.addr, store, tmp_path)) as backend:
+            assert backend.state == "up, version 0.99.0"
+            await fetch_file(backend, store, cid)
+            assert store.get_file(cid, len(data)) == data
+            assert await backend.blocks([file_cid(b"nobody has it"), cid]) == {cid: store.get_block(cid)}
+
+    with standing_in() as fake:
+        asyncio.run(scene(fake))
+
+
+def test_what_is_kept_is_pinned_and_what_is_not_any_more_unpinned(store, tmp_path):
+    async def scene(fake):
+        one, two = store.put_file(os.urandom(600_000)), store.put_file(b"small")
+        absent = file_cid(b"not in the store")
+        fake.pins.add("somebody else's")
+        async with running(backend_for(fake.addr, store, tmp_path)) as backend:
+            await backend.keep([one, two, absent])
+            assert fake.pins == {str(one), str(two), "somebody else's"}
+        async with running(backend_for(fake.addr, store, tmp_path)) as backend:  # it remembers
+            await backend.keep([two, absent])
+            assert fake.pins == {str(two), "somebody else's"}
+            assert fake.asked.count("/add") == 2
+        fake.pins.clear()  # the operator has unpinned it by hand
+        async with running(backend_for(fake.addr, store, tmp_path)) as backend:
+            await backend.keep([])
+            assert backend.state.startswith("up")
+            assert json.loads((tmp_path / "pins.json").read_text())["pins"] == []
+
+    with standing_in() as fake:
+        asyncio.run(scene(fake))
+
+
+def test_notes_for_another_daemon_and_notes_that_are_none_count_for_nothing(store, tmp_path):
+    async def scene(fake):
+        cid = store.put_file(b"small")
+        for notes in ("{", "[]", '{"api": "/ip4/192.0.2.1/tcp/5001", "pins": ["x"]}', '{"api": 1}'):
+            (tmp_path / "pins.json").write_text(notes)
+            fake.pins.clear()
+            async with running(backend_for(fake.addr, store, tmp_path)) as backend:
+                await backend.keep([cid])
+                assert fake.pins == {str(cid)}
+
+    with standing_in() as fake:
+        asyncio.run(scene(fake))
+
+
+def test_without_an_address_it_is_off(store, tmp_path):
+    async def scene():
+        backend = backend_for("", store, tmp_path)
+        await backend.run()
+        await backend.keep([file_cid(b"x")])
+        assert await backend.blocks([file_cid(b"x")]) == {}
+        assert backend.state == "off"
+
+    asyncio.run(scene())
+
+
+def test_a_daemon_that_goes_is_down_and_comes_back(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("node.ipfs.pause.FIRST", 0.05)
+
+    async def scene(fake):
+        cid = fake.hold(os.urandom(300_000))
+        async with running(backend_for(fake.addr, store, tmp_path, looks=0.1)) as backend:
+            assert await backend.blocks([cid])
+            fake.close()
+            assert await backend.blocks([cid]) == {}
+            await until(lambda: backend.state == "down: nothing answers there")
+            began = time.monotonic()
+            assert await backend.blocks([cid]) == {}
+            assert time.monotonic() - began < 0.1  # a daemon that is down is not asked
+            with standing_in(port=int(fake.addr.rpartition("/")[2])):
+                await until(lambda: backend.state == "up, version 0.99.0")
+
+    with standing_in() as fake:
+        asyncio.run(scene(fake))
+
+
+def test_a_change_of_state_is_logged_once(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("node.ipfs.pause.FIRST", 0.01)
+    monkeypatch.setattr("node.ipfs.pause.LONGEST", 0.02)
+    logged = []
+    monkeypatch.setattr(
+        kubo.log, "info", lambda event, **fields: logged.append(fields["state"]), raising=False
+    )
+
+    async def scene():
+        async with running(backend_for("/ip4/127.0.0.1/tcp/9", store, tmp_path)):
+            await asyncio.sleep(0.5)
+
+    asyncio.run(scene())
+    assert logged == ["down: nothing answers there"]
+
+
+LIES = {
+    "another block": ("/block/get", b"other bytes", "it sent other bytes for block bafk"),
+    "an endless block": ("/block/get", bytes(MAX_BLOCK + 1), "it sent more than 1048576 bytes"),
+    "another name": (
+        "/add",
+        json.dumps({"Hash": "bafkother", "Name": "x"}).encode(),
+        "it calls the file bafk",
+    ),
+    "no JSON": ("/add", b"<html>", "Error"),
+    "nothing at all": ("/add", b"", "Error"),
+    "a list": ("/add", b"[1]", "Error"),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_lie_is_seen_and_named_and_changes_nothing(store, tmp_path, name):
+    path, instead, reason = LIES[name]
+
+    async def scene(fake):
+        wanted, kept = fake.hold(b"wanted"), store.put_file(b"kept")
+        async with running(backend_for(fake.addr, store, tmp_path)) as backend:
+            fake.answer = lambda asked: instead if asked == path else None
+            if path == "/add":
+                await backend.keep([kept])
+                assert backend._pinned == set()
+            else:
+                assert await backend.blocks([wanted]) == {}
+                assert not store.has(wanted)
+            assert backend.state.startswith("down: ") and reason in backend.state
+
+    with standing_in() as fake:
+        asyncio.run(scene(fake))
+
+
+def test_a_slow_daemon_holds_up_nobody_for_longer_than_its_time(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(daemon, "SILENCE", 0.5)
+
+    def slow(path):
+        if path == "/block/get":
+            time.sleep(3)
+
+    async def scene(fake):
+        cid = fake.hold(b"slow")
+        async with running(backend_for(fake.addr, store, tmp_path)) as backend:
+            fake.answer = slow
+            began = time.monotonic()
+            assert await backend.blocks([cid]) == {}
+            assert time.monotonic() - began < 2
+            assert backend.state == "down: it takes too long to answer"
+
+    with standing_in() as fake:
+        asyncio.run(scene(fake))
+
+
+def test_calls_that_never_end_take_no_more_than_a_few_threads(store, tmp_path, monkeypatch):
+    """As with a daemon that sends a byte now and then for ever."""
+    monkeypatch.setattr(kubo, "BLOCKS_TIME", 0.1)
+    began = []
+
+    def stuck(_):
+        began.append(1)
+        time.sleep(5)
+
+    async def scene(fake):
+        backend = backend_for(fake.addr, store, tmp_path)
+        for _ in range(2 * kubo.THREADS):
+            with pytest.raises(kubo.Unanswered):
+                await backend._ask(stuck, within=0.05)
+        assert len(began) == kubo.THREADS
+        assert backend.state == f"down: {kubo.THREADS} earlier requests are still unanswered"
+
+    with standing_in() as fake:
+        asyncio.run(scene(fake))
+
+
+def test_pauses_grow_up_to_a_limit_and_begin_again():
+    pause = Pause()
+    assert 0.75 <= pause.longer() <= 1.25
+    assert 1.5 <= pause.longer() <= 2.5
+    for _ in range(30):
+        longest = pause.longer()
+    assert 0.75 * LONGEST <= longest <= 1.25 * LONGEST
+    pause.reset()
+    assert pause.longer() <= 1.25
