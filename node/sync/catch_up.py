@@ -59,7 +59,7 @@ class Sync:
 
     def __init__(
         self, chain: Chain, pipeline: Pipeline, fetcher: Fetcher,
-        door: Door, peers: Peers, service: Service, alone: bool,
+        door: Door, peers: Peers, service: Service, alone: bool, stuck: float = STUCK,
     ) -> None:  # fmt: skip
         self._chain = chain
         self._pipeline = pipeline
@@ -68,6 +68,7 @@ class Sync:
         self._peers = peers
         self._wake = asyncio.Event()
         self.statuses = Statuses(chain.network, fetcher, door, peers, service, self._wake.set)
+        self._stuck = stuck
         self._resting: dict[str, float] = {}
         self._followed: Status | None = None
         self._rate = Rate()
@@ -229,12 +230,14 @@ class Sync:
         """Claims that nobody makes good for long: who claims is hung up on, so that others can take the places."""
         moved, weight = time.monotonic(), self._chain.head.weight
         while True:
-            await asyncio.sleep(STUCK / 6)
+            await asyncio.sleep(self._stuck / 6)
             claimants = self._claimants()
             if self._followed or not claimants or self._chain.head.weight != weight:
                 moved, weight = time.monotonic(), self._chain.head.weight
-            elif time.monotonic() - moved > STUCK:
-                log.warning("sync_stuck", height=self._chain.head.height, seconds=STUCK, peers=claimants)
+            elif time.monotonic() - moved > self._stuck:
+                log.warning(
+                    "sync_stuck", height=self._chain.head.height, seconds=self._stuck, peers=claimants
+                )
                 for peer in claimants:
                     with suppress(DoorError):
                         await self._door.close(peer)

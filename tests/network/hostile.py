@@ -225,7 +225,7 @@ def main(folder: Path) -> None:
             print(
                 f"{name:40} p99 {1e3 * watch.p99:5.1f} ms ({watch.p99 / calm:.1f}×)  memory {peak - memory:+.0f} MB  "
                 f"scored after {cut:.1f} s: {faults[-1]['score'] if faults else 0:g} points, "
-                f"{faults[-1]['reason'][:70] if faults else 'nothing'}",
+                f"{faults[0]['reason'][:70] if faults else 'nothing'}",
                 flush=True,
             )
         wait_for(lambda: victim.head["id"] == friend.head["id"], 60, "one head", victim, friend)
