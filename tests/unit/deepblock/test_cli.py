@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from argparse import Namespace
@@ -476,11 +477,15 @@ def test_the_version(words):
 
 
 def test_ctrl_c_during_the_imports_leaves_no_traceback(tmp_path):
-    """A module that all of them need sends the signal as it is imported."""
+    """A module that all of them need sends the signal as it is imported. (What a shell has started with `&` ignores
+    it, and so would its children.)"""
     (tmp_path / "pydantic.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     command = [sys.executable, "-m", "deepblock", "status"]
     path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
-    found = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    found = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert (found.returncode, found.stdout, found.stderr) == (130, "", "")
 
 
