@@ -40,6 +40,7 @@ class Chain:
         if database.is_empty():
             self._create(first)
         self._check_identity()
+        self._newest: tuple[Block, Body] | None = None
         self.tree = self._load_tree()
         self._learn(database.items(schema.SPEC))
 
@@ -53,10 +54,14 @@ class Chain:
         return self.tree.nodes.get(block)
 
     def block(self, block: Cid) -> Block | None:
+        if self._newest and self._newest[0].id == block:
+            return self._newest[0]
         data = self._db.get(schema.BLOCK + block)
         return None if data is None else decode(Block, data)
 
     def body(self, block: Block) -> Body | None:
+        if self._newest and self._newest[1].cid == block.header.body:
+            return self._newest[1]
         data = self._db.get(schema.BODY + block.header.body)
         return None if data is None else decode(Body, data)
 
@@ -149,6 +154,7 @@ class Chain:
             batch.put(schema.META_HEAD, block.id)
             switch = Switch(way.undo, (*way.apply, block.id))
         self._db.write(batch, sync=sync)
+        self._newest = block, body  # whoever follows the head asks for it at once
         self._learn(opened)
         self.tree.add(node)
         if switch:

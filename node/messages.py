@@ -27,7 +27,7 @@ MAX_ADDRESSES: Final = 32
 """Multiaddrs in a Status; more are ignored."""
 MAX_LOCATOR: Final = 64
 """Blocks in a Locate."""
-MAX_HEADERS: Final = 128
+MAX_HEADERS: Final = 256
 """Blocks in a Chain."""
 MAX_PIECES: Final = 64
 """CIDs in a Want."""

@@ -166,8 +166,9 @@ class Pipeline:
                 listener(transaction)
 
     def _tell(self, block: Block, body: Body, origin: Origin, began: float) -> None:
-        tell = log.debug if origin.depth > PROVISIONAL else log.info  # of catching up, its progress says more
-        tell(
+        if origin.depth > PROVISIONAL:
+            return  # of catching up, its progress says more
+        log.info(
             "block",
             height=block.height,
             id=str(block.id),

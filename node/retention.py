@@ -53,6 +53,9 @@ class Retention:
         self._models.move()
 
     def _forget_states(self, block: Block) -> None:
+        """Who trained or audited a session has its last state, and who has not has none: most blocks cost one look."""
+        if not self._blobs.has(block.seal.states[-1]):
+            return
         for state in block.seal.states:
             self._forget(state)
 

@@ -3,7 +3,7 @@
 import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -208,6 +208,10 @@ class QuietHost(BasicHost):
 
 
 class Router(GossipSub):
+    async def _emit_idontwant_for_message(self, msg_id: bytes, topic_ids: Iterable[str]) -> None:
+        """Nothing: it spares whoever has a message already its copies, at the price of a frame to each neighbour for
+        each message, and ours are small. Those that others send are honoured."""
+
     def _check_equivocation(self, msg: rpc_pb2.Message) -> bool:
         """Always fine: an id comes here once, and libp2p would keep a thousand whole messages to compare
         with."""
@@ -224,7 +228,6 @@ class Gossiper(Pubsub):
         self._accuse = accuse
         self._rate = rate
         self._counts: dict[ID, tuple[int, int]] = {}  # peer → (second, messages in it)
-        self._records: dict[ID, bytes] = {}  # peer → the last one that was checked
         self._write_locks: WeakKeyDictionary[INetStream, trio.Lock] = WeakKeyDictionary()
 
     async def stream_handler(self, stream: INetStream) -> None:
@@ -252,10 +255,9 @@ class Gossiper(Pubsub):
         while self.manager.is_running:
             frame = await read_varint_prefixed_bytes_limited(stream, self.max_inbound_rpc_size)
             rpc = rpc_pb2.RPC.FromString(frame)
-            if not self._is_known_record(peer, rpc.senderRecord):
-                if not maybe_consume_signed_record(rpc, self.host, peer):
-                    raise ValueError("forged sender record")
-                self._records[peer] = rpc.senderRecord
+            if not maybe_consume_signed_record(rpc, self.host, peer):
+                raise ValueError("forged sender record")
+            rpc.ClearField("senderRecord")  # the router would check it again
             for message in rpc.publish:
                 if self._is_subscribed_to_msg(message) and self._within_rate(peer):
                     await self.push_msg(peer, message)
@@ -264,10 +266,6 @@ class Gossiper(Pubsub):
                 self.handle_subscription(peer, subscription)
             if rpc.HasField("control"):
                 await self.router.handle_rpc(rpc, peer)
-
-    def _is_known_record(self, peer: ID, record: bytes) -> bool:
-        """libp2p sends its signed addresses with every frame, and checks the signature every time."""
-        return not record or self._records.get(peer) == record
 
     def _within_rate(self, peer: ID) -> bool:
         now = int(time.monotonic())
@@ -285,10 +283,12 @@ class Gossiper(Pubsub):
 
     def _handle_dead_peer(self, peer_id: ID) -> None:
         self._counts.pop(peer_id, None)
-        self._records.pop(peer_id, None)
         super()._handle_dead_peer(peer_id)
 
     async def write_msg(self, stream: INetStream, rpc_msg: rpc_pb2.RPC) -> bool:
+        rpc_msg.ClearField(
+            "senderRecord"
+        )  # addresses go by statuses; its signature would be checked for each frame
         async with self._write_locks.setdefault(stream, trio.Lock()):
             return await super().write_msg(stream, rpc_msg)
 

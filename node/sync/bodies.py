@@ -15,10 +15,10 @@ from deepblock.types import Block, Body
 from node.fetch import Fetcher
 from node.pipeline import BodyMissing
 
-CHUNK: Final = 16
+CHUNK: Final = 32
 """Bodies of one request. A reply has up to 4 MiB of them; what is missing then is asked for again."""
-CHUNKS_AHEAD: Final = 6
-"""Chunks that are on their way, or here and not yet used: with the largest bodies 48 MiB."""
+CHUNKS_AHEAD: Final = 5
+"""Chunks that are on their way, or here and not yet used: with the largest bodies 80 MiB."""
 HEDGE: Final = 0.5
 """Seconds after which another peer is asked too."""
 

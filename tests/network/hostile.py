@@ -1,6 +1,6 @@
-"""Peers that mean harm, one after the other, against a node that mines. For each: after how many seconds it was cut
-and what it was given for it, what the victim's JSON-RPC answered meanwhile (p99, beside the minute before), and how
-much its memory grew.
+"""Peers that mean harm, one after the other, against a node that mines; who is cut comes again as another. For each
+kind: after how many seconds the first was noticed and what it was given for it, what the victim's JSON-RPC answered
+meanwhile (p99, beside a calm time before), and how much its memory grew.
 """
 
 import asyncio
@@ -214,16 +214,21 @@ def main(folder: Path) -> None:
         with watch.looking():
             time.sleep(CALM)
         calm, memory = watch.p99, watch.memory
-        print(f"{'calm':40} p99 {1e3 * calm:5.1f} ms            memory {memory:.0f} MB", flush=True)
+        print(
+            f"{'calm':40}            p99 {1e3 * calm:5.1f} ms            memory {memory:.0f} MB", flush=True
+        )
         for name, act in ATTACKS.items():
             began = time.time()
+            attackers: list[str] = []
             with watch.looking():
-                attacker = asyncio.run(act(scene))
+                while time.time() - began < ATTACK:  # as another peer, as soon as it is cut
+                    attackers.append(asyncio.run(act(scene)))
             peak = watch.memory
-            faults = [e for e in victim.events("peer_penalised") if e["peer"] == attacker]
+            faults = [e for e in victim.events("peer_penalised") if e["peer"] == attackers[0]]
             cut = min((_time(e) - began for e in faults), default=float("nan"))
             print(
-                f"{name:40} p99 {1e3 * watch.p99:5.1f} ms ({watch.p99 / calm:.1f}×)  memory {peak - memory:+.0f} MB  "
+                f"{name:40} {len(attackers):3} times  p99 {1e3 * watch.p99:5.1f} ms ({watch.p99 / calm:.1f}×)  "
+                f"memory {peak - memory:+.0f} MB  "
                 f"scored after {cut:.1f} s: {faults[-1]['score'] if faults else 0:g} points, "
                 f"{faults[0]['reason'][:70] if faults else 'nothing'}",
                 flush=True,
