@@ -5,7 +5,8 @@ meanwhile (p99, beside a calm time before), and how much its memory grew.
 
 import asyncio
 import os
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ from node.messages import WANT, Pieces, Want, topic_of
 from node.p2p import wire
 from tests.functional.hostile import Attacker, Forger, nobody
 from tests.functional.nodes import FAST, Node, running, wait_for
+from tests.network import asking_parts
 from tests.unit.node.p2p_parts import MESHSUB, hostile
 from tests.unit.node.test_p2p_hostile import frame, signed
 
@@ -34,8 +36,6 @@ CALM = 20.0
 """Seconds before the attacks, with the same questions."""
 ATTACK = 20.0
 """Seconds of an attack, at most."""
-EVERY = 0.02
-"""Seconds between two questions to the victim's JSON-RPC."""
 STREAMS = 10_000
 
 Act = Callable[["Scene"], Awaitable[str]]
@@ -171,23 +171,16 @@ class Watch:
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        self.took = []
-        done = threading.Event()
-
-        def ask() -> None:
-            while not done.is_set():
-                began = time.perf_counter()
-                self.node.call("chain_head")
-                self.took.append(time.perf_counter() - began)
-                done.wait(EVERY)
-
-        thread = threading.Thread(target=ask)
-        thread.start()
+        command = [sys.executable, "-m", asking_parts.__name__, self.node.facts["rpc"]]
+        asking = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert asking.stdout
+        asking.stdout.readline()  # it has begun
         try:
             yield
         finally:
-            done.set()
-            thread.join()
+            asking.kill()
+            lines = asking.stdout.read().split("\n")[:-1]
+            self.took = [float(line) for line in lines]
 
     @property
     def p99(self) -> float:
