@@ -18,6 +18,10 @@ BOOTSTRAP_SETTINGS: Final = (
 )  # fmt: skip
 """What can be said of a node that only introduces; the other settings do not concern it."""
 
+TURN = 0.001
+"""Seconds after which the libp2p thread and the daemon's loop make way for each other (Python's default: 0.005). An
+answer takes several turns, and strangers decide how busy the libp2p thread is."""
+
 
 def execute(words: list[str]) -> int:
     """Carries out a command line. The exit status: 0, or 1 after one plain sentence on stderr."""
@@ -49,6 +53,7 @@ def _run(config: NodeConfig) -> None:
     config.data_dir.mkdir(parents=True, exist_ok=True)
     configure(config.data_dir, level=config.log_level, as_json=config.log_json)
     app = App(config)
+    sys.setswitchinterval(TURN)
     uvloop.run(app.run())
 
 

@@ -222,10 +222,13 @@ class Gossiper(Pubsub):
     """libp2p dies of one undecodable frame or key, starts a task for every message of a frame, loses what
     exceeds its queues of 32, and lets two writers interleave their frames on one stream."""
 
-    def __init__(self, *args: Any, accuse: Accuse, rate: int, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, accuse: Accuse, is_allowed: Callable[[ID], bool], rate: int, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.counter = time.time_ns()  # a restart must not fall back behind the numbers that others have seen
         self._accuse = accuse
+        self._is_allowed = is_allowed
         self._rate = rate
         self._counts: dict[ID, tuple[int, int]] = {}  # peer → (second, messages in it)
         self._write_locks: WeakKeyDictionary[INetStream, trio.Lock] = WeakKeyDictionary()
@@ -259,6 +262,8 @@ class Gossiper(Pubsub):
                 raise ValueError("forged sender record")
             rpc.ClearField("senderRecord")  # the router would check it again
             for message in rpc.publish:
+                if not self._is_allowed(peer):  # banned for what was in this frame
+                    return
                 if self._is_subscribed_to_msg(message) and self._within_rate(peer):
                     await self.push_msg(peer, message)
                 await trio.lowlevel.checkpoint()

@@ -137,7 +137,7 @@ class Host(INotifee):
             score_params=SCORES,
         )  # fmt: skip
         self.gossip = Gossiper(
-            self.libp2p, self.router, accuse=self._accuse, rate=self.limits.gossip_rate,
+            self.libp2p, self.router, accuse=self._accuse, is_allowed=self._allowed, rate=self.limits.gossip_rate,
             allowed_topics=set(settings.topics), max_subscriptions_per_rpc=64, max_subscriptions_per_peer=64,
         )  # fmt: skip
         self.exchange = Exchange(self.libp2p, self.limits, self._accuse, serve)
