@@ -111,7 +111,8 @@ class Sync:
                 if somebody or time.monotonic() - began > PATIENCE:
                     self.ready.set()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL)
+                    async with asyncio.timeout(POLL):
+                        await self._wake.wait()
 
     async def _catch_up(self) -> None:
         """Until nobody claims more, or those who do have had their chance."""

@@ -52,7 +52,8 @@ class Statuses:
                     self._asking.add(peer)
                     group.create_task(self._ask(peer))
                 try:
-                    await asyncio.wait_for(self._wake.wait(), POLL)
+                    async with asyncio.timeout(POLL):
+                        await self._wake.wait()
                     await asyncio.sleep(BURST)
                 except TimeoutError:
                     pass
