@@ -1,7 +1,8 @@
 """The chain this node holds: the tree of blocks, the state after its head, and the only writer of both.
 
-A commit is one synced batch: after a crash the database is as it was before it or after it, never between
-(`storage.schema` says what is in it). Memory changes after the batch, so a failed write changes nothing.
+A commit is one batch: after a crash the database is as it was before it or after it, never between
+(`storage.schema` says what is in it). It is synced, but for deep blocks,
+which others have. Memory changes after the batch, so a failed write changes nothing.
 """
 
 from collections.abc import Iterable, Mapping

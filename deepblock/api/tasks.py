@@ -59,23 +59,11 @@ class ContractInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskInfo:
+class TaskInfo(TaskSummary):
     """A task, with what `TaskSummary` says of it. `bar`: the loss sum up to which the next session passes the gate,
     and `bar_loss` the same an example. `parameters`: numbers in its model. `epoch_ends`: the height of the last block
     of the epoch in which the next block is. `contract`: None for a base task."""
 
-    id: Cid
-    name: str
-    status: TaskStatus
-    scheduled: bool
-    next: bool
-    blocks: int
-    model: Cid | None
-    held_out: HeldOut | None
-    session_macs: U128
-    counted_macs: U128
-    pay: Motes | None
-    closed: str | None
     bar: int
     bar_loss: float
     parameters: int

@@ -1,11 +1,6 @@
-"""How long to wait before something that failed is tried again."""
+"""Failures in a row of one thing, and the pause after each."""
 
-import random
-from typing import Final
-
-FIRST: Final = 1.0
-LONGEST: Final = 60.0
-"""Seconds: the first pause, doubled with each failure up to the longest, ±25 %."""
+from node.backoff import LONGEST_PAUSE, backoff
 
 
 class Pause:
@@ -17,8 +12,7 @@ class Pause:
     def longer(self) -> float:
         """It has failed once more: seconds to wait."""
         self._failures += 1
-        seconds: float = min(LONGEST, FIRST * 2.0 ** min(self._failures - 1, 16))
-        return seconds * random.uniform(0.75, 1.25)
+        return backoff(self._failures, LONGEST_PAUSE)
 
     def reset(self) -> None:
         self._failures = 0

@@ -5,7 +5,6 @@ space: who wants to surround a node must hold addresses in many networks.
 """
 
 import asyncio
-import math
 import random
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from node.addresses import group_of
+from node.backoff import FIRST_PAUSE, LONGEST_PAUSE, backoff
 from node.p2p.door import Door
 from node.p2p.events import DoorError
 from node.peers.book import AddressBook, Entry
@@ -24,9 +24,6 @@ SLOTS = 8
 """Connections that a node makes by itself."""
 PER_GROUP = 2
 """Of them, to addresses in one /16 or /32, unless the operator named them."""
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds between two dials of one address: doubled after each failure, ±25 % so that nodes do not dial in
-step."""
 MISSED = 7_200.0
 """Seconds in which a peer that was connected is missed: more likely the network has failed than the peer has left."""
 MISSED_PAUSE, MISSED_TIME = 3.0, 4.0
@@ -97,9 +94,3 @@ class Dialler:
             entry.dial_at = self._clock() + FIRST_PAUSE
         finally:
             self._dialling.pop(entry.peer, None)
-
-
-def backoff(failures: int, longest: float = LONGEST_PAUSE) -> float:
-    """Seconds to wait after so many failures in a row."""
-    pause: float = min(longest, FIRST_PAUSE * math.exp2(min(failures - 1, 16)))
-    return pause * random.uniform(0.75, 1.25)

@@ -131,7 +131,8 @@ class Sync:
     def _fresh(self) -> list[str]:
         """Those of them that may have their chance now."""
         now = time.monotonic()
-        return [peer for peer in self._claimants() if self._resting.get(peer, 0.0) <= now]
+        self._resting = {peer: until for peer, until in self._resting.items() if until > now}
+        return [peer for peer in self._claimants() if peer not in self._resting]
 
     def _is_ahead(self, status: Status) -> bool:
         return status.weight > self._chain.head.weight and self._chain.node(status.head) is None

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -155,6 +156,11 @@ def wait_for(condition: Callable[[], T], timeout: float, what: str, *nodes: Node
             logs = "\n".join(f"--- {node.folder.name}\n{node.log()[-3000:]}" for node in nodes)
             raise AssertionError(f"waited {timeout:g} s in vain for {what}\n{logs}")
         time.sleep(0.1)
+
+
+def happened(event: Mapping[str, Any]) -> float:
+    """When a line of the log was written, in Unix seconds."""
+    return datetime.fromisoformat(event["timestamp"]).timestamp()
 
 
 def same_head(*nodes: Node) -> str | None:

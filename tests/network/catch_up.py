@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from pathlib import Path
 from queue import Queue
 
@@ -32,7 +31,7 @@ from node.pipeline import Origin, Pipeline
 from node.storage.database import Database
 from tests.bench.blocks import Bodies, NoAudits
 from tests.bench.chains import Payers, grow
-from tests.functional.nodes import Node, running, wait_for
+from tests.functional.nodes import Node, happened, running, wait_for
 
 BLOCKS = 2_000
 TRANSFERS = 4
@@ -94,7 +93,7 @@ def catch_up(node: Node, peers: tuple[str, ...], blocks: int) -> float:
         node.start("--bootstrap", *peers)
         wait_for(lambda: node.height == blocks, 300, "the last block", node)
         node.stop()
-    return blocks / (_time(node.events("block")[-1]) - _time(node.events("peer_up")[0]))
+    return blocks / (happened(node.events("block")[-1]) - happened(node.events("peer_up")[0]))
 
 
 def killed_half_way(node: Node, peers: tuple[str, ...], blocks: int) -> tuple[int, int]:
@@ -108,10 +107,6 @@ def killed_half_way(node: Node, peers: tuple[str, ...], blocks: int) -> tuple[in
         node.start("--bootstrap", *peers)
         wait_for(lambda: node.height == blocks, 300, "the last block", node)
         return height, int(node.events("syncing")[begun]["from_height"])
-
-
-def _time(event: dict[str, object]) -> float:
-    return datetime.fromisoformat(str(event["timestamp"])).timestamp()
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from statistics import quantiles
 
@@ -27,7 +26,7 @@ from node.config import load_params
 from node.messages import WANT, Pieces, Want, topic_of
 from node.p2p import wire
 from tests.functional.hostile import Attacker, Forger, nobody
-from tests.functional.nodes import FAST, Node, running, wait_for
+from tests.functional.nodes import FAST, Node, happened, running, wait_for
 from tests.network import asking_parts
 from tests.unit.node.p2p_parts import MESHSUB, hostile
 from tests.unit.node.test_p2p_hostile import frame, signed
@@ -218,7 +217,7 @@ def main(folder: Path) -> None:
                     attackers.append(asyncio.run(act(scene)))
             peak = watch.memory
             faults = [e for e in victim.events("peer_penalised") if e["peer"] == attackers[0]]
-            cut = min((_time(e) - began for e in faults), default=float("nan"))
+            cut = min((happened(e) - began for e in faults), default=float("nan"))
             print(
                 f"{name:40} {len(attackers):3} times  p99 {1e3 * watch.p99:5.1f} ms ({watch.p99 / calm:.1f}×)  "
                 f"memory {peak - memory:+.0f} MB  "
@@ -227,7 +226,3 @@ def main(folder: Path) -> None:
                 flush=True,
             )
         wait_for(lambda: victim.head["id"] == friend.head["id"], 60, "one head", victim, friend)
-
-
-def _time(event: dict[str, object]) -> float:
-    return datetime.fromisoformat(str(event["timestamp"])).timestamp()

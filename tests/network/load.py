@@ -9,7 +9,6 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -21,7 +20,7 @@ from deepblock.keys import Wallet
 from deepblock.transactions import Transaction
 from node.mempool import PER_SENDER
 from tests.bench.chains import FEE, Payers
-from tests.functional.nodes import Node, running, same_head, wait_for
+from tests.functional.nodes import Node, happened, running, same_head, wait_for
 
 NODES = 8
 RATE = 400
@@ -150,10 +149,12 @@ class Confirmed:
 
 def report(nodes: list[Node], since: int) -> None:
     """How long each block took, from its miner's word to each other node's."""
-    mined = {event["id"]: _time(event) for event in nodes[0].events("block_mined") if event["height"] > since}
+    mined = {
+        event["id"]: happened(event) for event in nodes[0].events("block_mined") if event["height"] > since
+    }
     delays, lost = [], 0
     for node in nodes[1:]:
-        came = {event["id"]: _time(event) for event in node.events("block")}
+        came = {event["id"]: happened(event) for event in node.events("block")}
         delays += [came[id_] - when for id_, when in mined.items() if id_ in came]
         lost += sum(id_ not in came for id_ in mined)
     p95 = quantiles(delays, n=20)[-1]
@@ -161,7 +162,3 @@ def report(nodes: list[Node], since: int) -> None:
         f"{len(mined)} blocks to {len(nodes) - 1} others: {lost} lost; median {median(delays):.2f} s, "
         f"p95 {p95:.2f} s, longest {max(delays):.2f} s"
     )
-
-
-def _time(event: dict[str, object]) -> float:
-    return datetime.fromisoformat(str(event["timestamp"])).timestamp()

@@ -10,9 +10,10 @@ import pytest
 
 from deepblock.blockstore import MAX_BLOCK, Blockstore
 from deepblock.unixfs import file_cid
+from node.backoff import LONGEST_PAUSE
 from node.ipfs import daemon, kubo
 from node.ipfs.kubo import Kubo
-from node.ipfs.pause import LONGEST, Pause
+from node.ipfs.pause import Pause
 from tests.unit.node.ipfs_parts import fetch_file, standing_in
 from tests.unit.node.p2p_parts import until
 
@@ -101,7 +102,7 @@ def test_without_an_address_it_is_off(store, tmp_path):
 
 
 def test_a_daemon_that_goes_is_down_and_comes_back(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("node.ipfs.pause.FIRST", 0.05)
+    monkeypatch.setattr("node.backoff.FIRST_PAUSE", 0.05)
 
     async def scene(fake):
         cid = fake.hold(os.urandom(300_000))
@@ -121,8 +122,8 @@ def test_a_daemon_that_goes_is_down_and_comes_back(store, tmp_path, monkeypatch)
 
 
 def test_a_change_of_state_is_logged_once(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("node.ipfs.pause.FIRST", 0.01)
-    monkeypatch.setattr("node.ipfs.pause.LONGEST", 0.02)
+    monkeypatch.setattr("node.backoff.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("node.ipfs.pause.LONGEST_PAUSE", 0.02)
     logged = []
     monkeypatch.setattr(
         kubo.log, "info", lambda event, **fields: logged.append(fields["state"]), raising=False
@@ -217,6 +218,6 @@ def test_pauses_grow_up_to_a_limit_and_begin_again():
     assert 1.5 <= pause.longer() <= 2.5
     for _ in range(30):
         longest = pause.longer()
-    assert 0.75 * LONGEST <= longest <= 1.25 * LONGEST
+    assert 0.75 * LONGEST_PAUSE <= longest <= 1.25 * LONGEST_PAUSE
     pause.reset()
     assert pause.longer() <= 1.25

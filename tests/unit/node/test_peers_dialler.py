@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from node.backoff import backoff
 from node.peers.book import AddressBook
-from node.peers.dialler import PER_GROUP, SLOTS, Dialler, backoff
+from node.peers.dialler import PER_GROUP, SLOTS, Dialler
 from tests.unit.node.peers_parts import IDS, Clock, Loopback, addr_of
 
 
