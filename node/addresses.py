@@ -60,6 +60,17 @@ def scope_of(ip: IpAddress) -> Scope:
     return Scope.WORLD if ip.is_global else Scope.SITE
 
 
+def machine_of(addr: str) -> str | None:
+    """The IPv4 address or IPv6 /64 in a multiaddr: about what one machine has, however many identities it makes.
+
+    None for names and for loopback: whoever is there is on the operator's own machine.
+    """
+    ip = ip_in(addr)
+    if ip is None or scope_of(ip) is Scope.MACHINE:
+        return None
+    return str(ip_network((ip, 32 if ip.version == 4 else 64), strict=False))
+
+
 def group_of(addr: str) -> str | None:
     """The /16 (IPv4) or /32 (IPv6) that a multiaddr's IP address is in: about what one owner or one provider has.
 

@@ -67,7 +67,7 @@ class Door:
         self._events: deque[Event] = deque()
         self._gossip_waiting = 0
         self._gossip_dropped = 0
-        self._closing: set[asyncio.Task[None]] = set()
+        self._cutting: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stopped = False
 
@@ -105,9 +105,9 @@ class Door:
             del self._bans[old]
         self._bans[peer] = now + seconds
         if peer in self._peers:
-            task = asyncio.ensure_future(self._hang_up(peer))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            task = asyncio.ensure_future(self._cut_off(peer))
+            self._cutting.add(task)
+            task.add_done_callback(self._cutting.discard)
 
     # requests
 
@@ -218,9 +218,9 @@ class Door:
         info = self._peers.get(peer)
         return info.addr if info else None
 
-    async def _hang_up(self, peer: str) -> None:
+    async def _cut_off(self, peer: str) -> None:
         with suppress(HostDown):
-            await self.close(peer)
+            await self._bridge.call(self._live().cut_off, peer)
 
 
 async def _echo(peer: str, request: bytes) -> bytes:

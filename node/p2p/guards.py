@@ -34,7 +34,7 @@ from libp2p.tools.anyio_service.trio_manager import TrioManager
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from multiaddr import Multiaddr
 
-from node.addresses import group_of
+from node.addresses import group_of, machine_of
 
 log = structlog.get_logger("p2p")
 
@@ -147,15 +147,17 @@ class NoAutoConnect(AutoConnector):
 
 
 class Network(Swarm):
-    """No dials but the asked-for ones, a gate for peer ids, inbound slots that are given back, and only some of them
-    for one part of the address space."""
+    """No dials but the asked-for ones, a gate for peer ids, inbound slots that are given back, only some of them for
+    one part of the address space, and none for a while for a machine that misbehaved: an identity costs nothing."""
 
     allowed: Callable[[ID], bool] = staticmethod(lambda peer: True)
     inbound_of_a_group = 32
+    rest = 30.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._inbound: Counter[str | None] = Counter()  # group → connections, from the first byte on
+        self._resting: dict[str, float] = {}  # machine → trio time from which on it may connect again
 
     def _init_connection_management(self) -> None:
         super()._init_connection_management()
@@ -174,6 +176,16 @@ class Network(Swarm):
             self.manager.run_task(old.close)
         return await super().add_conn(muxed_conn, direction)
 
+    async def cut_off(self, peer: ID) -> None:
+        """Hang up on a peer that misbehaved, and let its machine rest."""
+        now = trio.current_time()
+        self._resting = {machine: until for machine, until in self._resting.items() if until > now}
+        for conn in self.get_connections(peer):
+            for addr in conn.get_transport_addresses():
+                if (machine := machine_of(str(addr))) is not None:
+                    self._resting[machine] = now + self.rest
+        await self.close_peer(peer)
+
     async def _do_handle_inbound_connection(
         self, read_write_closer: ReadWriteCloser, maddr: Multiaddr, failure_event: Any
     ) -> None:
@@ -181,9 +193,9 @@ class Network(Swarm):
         more."""
         raw = RawConnection(read_write_closer, False)
         (addr,) = raw.get_transport_addresses() or ("",)
-        group = group_of(str(addr))
-        if group is not None and self._inbound[group] >= self.inbound_of_a_group:
-            log.debug("p2p_inbound_refused", group=group, connections=self._inbound[group])
+        group, machine = group_of(str(addr)), machine_of(str(addr))
+        if (refusal := self._no_place_for(group, machine)) is not None:
+            log.debug("p2p_inbound_refused", addr=str(addr), reason=refusal)
             with suppress(Exception):
                 await raw.close()
             return
@@ -198,6 +210,14 @@ class Network(Swarm):
             self._inbound += Counter()  # forgets groups without connections
             with suppress(Exception):
                 await raw.close()
+
+    def _no_place_for(self, group: str | None, machine: str | None) -> str | None:
+        """Why a connection from there is not even listened to."""
+        if group is not None and self._inbound[group] >= self.inbound_of_a_group:
+            return f"{self._inbound[group]} connections from {group}"
+        if machine is not None and self._resting.get(machine, 0.0) > trio.current_time():
+            return f"a peer at {machine} was cut off"
+        return None
 
 
 class QuietHost(BasicHost):

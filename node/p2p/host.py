@@ -122,6 +122,7 @@ class Host(INotifee):
         )  # fmt: skip
         self.network.allowed = self._allowed
         self.network.inbound_of_a_group = self.limits.group
+        self.network.rest = self.limits.rest
         self.libp2p = QuietHost(
             self.network,
             disable_identify_address_discovery=True,
@@ -230,13 +231,17 @@ class Host(INotifee):
     async def close(self, peer: str) -> None:
         await self.network.close_peer(ID.from_string(peer))
 
+    async def cut_off(self, peer: str) -> None:
+        """Close its connections for a reason; its machine makes no new one for `limits.rest` seconds."""
+        await self.network.cut_off(ID.from_string(peer))
+
     def _allowed(self, peer: ID) -> bool:
         return self._bans.get(str(peer), 0.0) <= time.monotonic()
 
     def _accuse(self, peer: ID, reason: str) -> None:
         """Report the fault and hang up."""
         self._tell(Fault(str(peer), reason))
-        self.network.manager.run_task(self.network.close_peer, peer)
+        self.network.manager.run_task(self.network.cut_off, peer)
 
     async def connected(self, network: INetwork, conn: INetConn) -> None:
         peer = conn.muxed_conn.peer_id

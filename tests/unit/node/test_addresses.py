@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.addresses import Scope, dnsaddr_in, group_of, ip_in, is_bootstrap, peer_in, scope_of
+from node.addresses import Scope, dnsaddr_in, group_of, ip_in, is_bootstrap, machine_of, peer_in, scope_of
 
 ID = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
 
@@ -32,25 +32,26 @@ def test_other_texts_are_no_names(addr):
 
 
 @pytest.mark.parametrize(
-    ("ip", "scope", "group"),
+    ("ip", "scope", "machine", "group"),
     [
-        ("127.0.0.1", Scope.MACHINE, None),
-        ("::1", Scope.MACHINE, None),
-        ("10.1.2.3", Scope.SITE, None),
-        ("192.168.1.2", Scope.SITE, None),
-        ("100.64.1.2", Scope.SITE, None),  # behind a provider's own NAT
-        ("169.254.1.2", Scope.SITE, None),
-        ("fd00::1", Scope.SITE, None),
-        ("8.8.4.4", Scope.WORLD, "8.8.0.0/16"),
-        ("2a00:1450:4001::1", Scope.WORLD, "2a00:1450::/32"),
-        ("::ffff:8.8.4.4", Scope.WORLD, "8.8.0.0/16"),
-        ("::ffff:10.1.2.3", Scope.SITE, None),
+        ("127.0.0.1", Scope.MACHINE, None, None),
+        ("::1", Scope.MACHINE, None, None),
+        ("10.1.2.3", Scope.SITE, "10.1.2.3/32", None),
+        ("192.168.1.2", Scope.SITE, "192.168.1.2/32", None),
+        ("100.64.1.2", Scope.SITE, "100.64.1.2/32", None),  # behind a provider's own NAT
+        ("169.254.1.2", Scope.SITE, "169.254.1.2/32", None),
+        ("fd00::1", Scope.SITE, "fd00::/64", None),
+        ("8.8.4.4", Scope.WORLD, "8.8.4.4/32", "8.8.0.0/16"),
+        ("2a00:1450:4001::1", Scope.WORLD, "2a00:1450:4001::/64", "2a00:1450::/32"),
+        ("::ffff:8.8.4.4", Scope.WORLD, "8.8.4.4/32", "8.8.0.0/16"),
+        ("::ffff:10.1.2.3", Scope.SITE, "10.1.2.3/32", None),
     ],
 )
-def test_scopes_and_groups(ip, scope, group):
+def test_scopes_machines_and_groups(ip, scope, machine, group):
     addr = f"/ip{6 if ':' in ip else 4}/{ip}/tcp/1"
     found = ip_in(addr)
     assert found is not None and scope_of(found) is scope
+    assert machine_of(addr) == machine_of(f"{addr}/p2p/{ID}") == machine
     assert group_of(addr) == group_of(f"{addr}/p2p/{ID}") == group
 
 

@@ -236,3 +236,36 @@ def test_one_network_gets_a_part_of_the_inbound_slots_and_gives_it_back(monkeypa
                 await door.stop()
 
     asyncio.run(scene())
+
+
+def test_the_machine_of_a_peer_that_was_cut_off_rests_and_so_does_that_of_a_banned_one(monkeypatch):
+    """Connections that it has stay: others may live there."""
+    monkeypatch.setattr(guards, "machine_of", lambda addr: "a machine")
+
+    async def rude(host, victim):
+        await sending(MESHSUB, b"\x05junk!")(host, victim)
+
+    async def scene():
+        async with doors(2, limits=Limits(rest=1.0)) as (victim, friend):
+            stranger = make_door()
+            await stranger.start()
+            log = Log(victim)
+            await hostile(victim.addrs[0], rude)
+            await until(lambda: log.of(Fault))
+            with pytest.raises(Unreachable):
+                await stranger.connect(victim.addrs[0])
+            assert friend.peer_id in {peer.id for peer in victim.peers()}
+            await asyncio.sleep(1.0)
+            await stranger.connect(victim.addrs[0])
+            await until(lambda: len(victim.peers()) == 2)
+
+            victim.ban(friend.peer_id, 60)
+            await until(lambda: len(victim.peers()) == 1)
+            other = make_door()
+            await other.start()
+            with pytest.raises(Unreachable):
+                await other.connect(victim.addrs[0])
+            for door in (stranger, other):
+                await door.stop()
+
+    asyncio.run(scene())
