@@ -1,6 +1,7 @@
 """The node, put together: each part is given what it needs, and nothing else knows how they fit."""
 
 import asyncio
+import gc
 import random
 import signal
 import time
@@ -173,6 +174,7 @@ class App:
         await listen(self.door)
         url = await self.server.start()
         self.service.own = self.peers.own
+        gc.freeze()  # what is loaded by now stays: looking through it stopped everything for a tenth of a second
         write_node_file(self.config.data_dir, str(self.chain.network), self.door.addrs, rpc=url)
         log.info("node_started", network=self.chain.params.name, height=self.chain.head.height, rpc=url)
 

@@ -5,6 +5,7 @@ A commit is one batch: after a crash the database is as it was before it or afte
 which others have. Memory changes after the batch, so a failed write changes nothing.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 from consensus.fork_choice import BlockTree, Node, Switch
@@ -41,7 +42,8 @@ class Chain:
         if database.is_empty():
             self._create(first)
         self._check_identity()
-        self._newest: tuple[Block, Body] | None = None
+        self._recent: OrderedDict[Cid, Block] = OrderedDict()  # decoded; the last ones asked for
+        self._newest: Body | None = None
         self.tree = self._load_tree()
         self._learn(database.items(schema.SPEC))
 
@@ -55,14 +57,15 @@ class Chain:
         return self.tree.nodes.get(block)
 
     def block(self, block: Cid) -> Block | None:
-        if self._newest and self._newest[0].id == block:
-            return self._newest[0]
+        if block in self._recent:
+            self._recent.move_to_end(block)
+            return self._recent[block]
         data = self._db.get(schema.BLOCK + block)
-        return None if data is None else decode(Block, data)
+        return None if data is None else self._remember(block, decode(Block, data))
 
     def body(self, block: Block) -> Body | None:
-        if self._newest and self._newest[1].cid == block.header.body:
-            return self._newest[1]
+        if self._newest and self._newest.cid == block.header.body:
+            return self._newest
         data = self._db.get(schema.BODY + block.header.body)
         return None if data is None else decode(Body, data)
 
@@ -155,7 +158,8 @@ class Chain:
             batch.put(schema.META_HEAD, block.id)
             switch = Switch(way.undo, (*way.apply, block.id))
         self._db.write(batch, sync=sync)
-        self._newest = block, body  # whoever follows the head asks for it at once
+        self._remember(block.id, block)  # whoever follows the head asks for both at once
+        self._newest = body
         self._learn(opened)
         self.tree.add(node)
         if switch:
@@ -259,6 +263,13 @@ class Chain:
         if data is None:
             raise KeyError(f"{self._db.path}: node {name.hex()} of the state tree is missing")
         return data
+
+    def _remember(self, id_: Cid, block: Block) -> Block:
+        """Audits ask for the blocks above the finality depth again and again."""
+        self._recent[id_] = block
+        if len(self._recent) > 2 * self.params.finality:
+            self._recent.popitem(last=False)
+        return block
 
     def _go(self, batch: Batch, way: Switch) -> None:
         """The state and the indices of the head's chain, from one stored block to another."""

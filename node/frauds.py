@@ -140,8 +140,8 @@ class Frauds:
 
     def _recent(self) -> Iterator[Block]:
         """The blocks above the finality depth, newest first."""
-        low = max(1, self._chain.head.height - self._chain.params.finality + 1)
-        for height in range(self._chain.head.height, low - 1, -1):
-            id_ = self._chain.id_at(height)
-            if block := self._chain.block(id_) if id_ else None:
+        node = self._chain.head
+        for _ in range(min(node.height, self._chain.params.finality)):
+            if block := self._chain.block(node.id):
                 yield block
+            node = self._chain.tree.nodes[node.parent]

@@ -52,8 +52,8 @@ class Database:
                 create_if_missing=True,
                 paranoid_checks=True,
                 bloom_filter_bits=10,
-                lru_cache_size=32 << 20,
-                write_buffer_size=8 << 20,
+                lru_cache_size=8 << 20,  # this and two write buffers are what it grows to in memory
+                write_buffer_size=4 << 20,
             )
         except OSError as error:
             if "IO error: lock" in str(error):
