@@ -39,8 +39,11 @@ $(VENV)/.installed: pyproject.toml locks/build.txt locks/dev.txt
 devnet: install  ## mine on a network of your own; the chain lives in .devnet
 	exec $(BIN)/deepblock-node run --network devnet --data-dir .devnet --p2p-host 127.0.0.1 --mine
 
-test: install  ## run every test (a quarter of an hour on 2 cores)
-	$(BIN)/python -m pytest
+# Real nodes want the machine for themselves; all other tests share its cores.
+ALONE := tests/functional tests/interop
+test: install  ## run every test (ten minutes on 2 cores)
+	$(BIN)/python -m pytest --numprocesses auto $(ALONE:%=--ignore %)
+	$(BIN)/python -m pytest $(ALONE)
 
 check: install  ## lint, formatting, types, and the test of the house
 	$(BIN)/ruff check .

@@ -19,10 +19,11 @@ from deepblock import codec
 from node.addresses import peer_in
 from node.config import NodeConfig, load_bootstrap, load_params
 from node.identity import NODE_FILE, PEERS_FILE, Identity, listen, write_node_file
-from node.messages import MAX_ADDRESSES, MAX_REPLY, STATUS, Status
+from node.introduction import ask_status
+from node.messages import MAX_ADDRESSES, STATUS, Status
 from node.p2p.door import Door
 from node.p2p.events import DoorError, Limits, PeerDown, PeerUp
-from node.peers import BAN_SCORE, Peers
+from node.peers import Peers
 from node.peers.file import PeerFile
 
 log = structlog.get_logger("bootstrap")
@@ -37,8 +38,6 @@ POLL: Final = 10.0
 """Seconds between two questions to the same peer."""
 REPORT: Final = 60.0
 """Seconds between two lines of log."""
-ASK_TIME: Final = 10.0
-"""Seconds a peer has to answer."""
 OF_ONE: Final = 2
 """Addresses of one peer that are passed on."""
 
@@ -62,23 +61,10 @@ class Introductions:
 
     async def ask(self, peer: str) -> None:
         """Where the peer can be dialled, and whom it knows."""
-        request = codec.encode(self.status(peer))
-        try:
-            reply = await self._door.ask(peer, STATUS, request, timeout=ASK_TIME, max_reply=MAX_REPLY)
-            status = codec.decode(Status, reply, MAX_REPLY)
-        except DoorError as error:
-            log.debug("status_failed", peer=peer, reason=str(error))
-            return
-        except codec.Malformed as error:
-            self._peers.penalise(peer, BAN_SCORE, f"undecodable status: {error}")
-            return
-        if status.network != self._head.network:
-            self._peers.penalise(peer, BAN_SCORE, f"is on another network, {status.network}")
-            return
-        own = [addr for addr in status.own[:MAX_ADDRESSES] if peer_in(addr) == peer]
-        self._known[peer] = tuple(own[:OF_ONE])
-        for addr in (*own, *status.others[:MAX_ADDRESSES]):
-            self._peers.learn(addr, peer)
+        status = await ask_status(self._door, self._peers, peer, self.status(peer))
+        if status is not None:
+            own = [addr for addr in status.own[:MAX_ADDRESSES] if peer_in(addr) == peer]
+            self._known[peer] = tuple(own[:OF_ONE])
 
     def forget(self, peer: str) -> None:
         self._known.pop(peer, None)

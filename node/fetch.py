@@ -16,13 +16,11 @@ from node.messages import (
     MAX_PIECES,
     MAX_REPLY,
     POOL,
-    STATUS,
     WANT,
     Chain,
     Locate,
     Pieces,
     Pool,
-    Status,
     Want,
 )
 from node.p2p.door import Door
@@ -56,10 +54,6 @@ class Fetcher:
         self._door = door
         self._peers = peers
         self._blobs = blobs
-
-    async def status(self, peer: str, own: Status) -> Status:
-        """Raises DoorError, Malformed."""
-        return await self._ask(peer, STATUS, own, Status)
 
     async def chain(self, peer: str, known: tuple[Cid, ...]) -> Chain:
         """Raises DoorError, Malformed."""

@@ -67,7 +67,7 @@ class Sync:
         self._door = door
         self._peers = peers
         self._wake = asyncio.Event()
-        self.statuses = Statuses(chain.network, fetcher, door, peers, service, self._wake.set)
+        self.statuses = Statuses(door, peers, service, self._wake.set)
         self._stuck = stuck
         self._resting: dict[str, float] = {}
         self._followed: Status | None = None

@@ -6,19 +6,12 @@ A status is a claim. It decides whom to ask for blocks, and nothing else.
 import asyncio
 from collections.abc import Callable
 
-import structlog
-
-from deepblock.cid import Cid
-from deepblock.codec import Malformed
 from node.addresses import peer_in
-from node.fetch import Fetcher
-from node.messages import MAX_ADDRESSES, Status
+from node.introduction import ask_status
+from node.messages import Status
 from node.p2p.door import Door
-from node.p2p.events import DoorError
-from node.peers import BAN_SCORE, Peers
+from node.peers import Peers
 from node.serve import Service
-
-log = structlog.get_logger("sync")
 
 POLL = 4.0
 """Seconds between two questions to the same peer."""
@@ -29,13 +22,8 @@ BURST = 0.2
 class Statuses:
     """What each connected peer says of itself, in `known`. `told` is called after every answer."""
 
-    def __init__(
-        self, network: Cid, fetcher: Fetcher, door: Door, peers: Peers, service: Service,
-        told: Callable[[], None],
-    ) -> None:  # fmt: skip
+    def __init__(self, door: Door, peers: Peers, service: Service, told: Callable[[], None]) -> None:
         self.known: dict[str, Status] = {}
-        self._network = network
-        self._fetcher = fetcher
         self._door = door
         self._peers = peers
         self._service = service
@@ -68,23 +56,13 @@ class Statuses:
 
     async def _ask(self, peer: str) -> None:
         try:
-            status = await self._fetcher.status(peer, self._service.status(peer))
-        except DoorError as error:
-            log.debug("status_failed", peer=peer, reason=str(error))
-            return
-        except Malformed as error:
-            self._peers.penalise(peer, BAN_SCORE, f"undecodable status: {error}")
-            return
+            status = await ask_status(self._door, self._peers, peer, self._service.status(peer))
         finally:
             self._asking.discard(peer)
-        if status.network != self._network:
-            self._peers.penalise(peer, BAN_SCORE, f"is on another network, {status.network}")
-            return
-        self.known[peer] = status
-        self._share_addresses()
-        for address in (*status.own, *status.others)[: 2 * MAX_ADDRESSES]:
-            self._peers.learn(address, peer)
-        self._told()
+        if status is not None:
+            self.known[peer] = status
+            self._share_addresses()
+            self._told()
 
     def _share_addresses(self) -> None:
         self._service.own = self._peers.own
