@@ -1,7 +1,9 @@
 """Asking peers for what is missing. Whatever comes is compared with its CID; who serves other bytes is penalised."""
 
+import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -13,7 +15,6 @@ from deepblock.cid import Cid, cid_of_block
 from node.ipfs.backend import Source
 from node.messages import (
     HEADERS,
-    MAX_PIECES,
     MAX_REPLY,
     POOL,
     WANT,
@@ -33,6 +34,11 @@ ASK_TIMEOUT = 15.0
 """Seconds a peer has for one reply."""
 HEADERS_TIMEOUT = 5.0
 """Seconds for one with headers: there are others who have them."""
+
+BATCH = 16
+"""Blocks of a file that are asked for at once: full ones fill a reply."""
+AHEAD = 2
+"""Batches of a file under way: while one is written to the disk, the next one comes."""
 
 T = TypeVar("T")
 
@@ -77,13 +83,30 @@ class Fetcher:
         file at all)."""
         until = time.monotonic() + patience
         while missing := self._blobs.missing(cid, max_size):
-            found = await self._from_anybody(missing[:MAX_PIECES], prefer)
-            for piece, data in found.items():
-                if len(data) > MAX_BLOCK:
-                    raise codec.Malformed(f"{piece} is a block of {len(data)} bytes, at most {MAX_BLOCK}")
-                self._blobs.put_block(data, piece.codec)
+            waiting = deque(missing)
+            try:
+                async with asyncio.TaskGroup() as batches:
+                    for _ in range(AHEAD):
+                        batches.create_task(self._fill(waiting, prefer, until))
+            except ExceptionGroup as failed:
+                raise failed.exceptions[0] from None
+
+    async def _fill(self, waiting: deque[Cid], prefer: str | None, until: float) -> None:
+        """Batch after batch of the `waiting` blocks into the block store. Raises NotAvailable, Malformed."""
+        while waiting:
             if time.monotonic() > until:
-                raise NotAvailable(missing[0])
+                raise NotAvailable(waiting[0])
+            batch = [waiting.popleft() for _ in range(min(BATCH, len(waiting)))]
+            found = await self._from_anybody(batch, prefer)
+            waiting.extend(piece for piece in batch if piece not in found)
+            await asyncio.to_thread(self._store, found)
+
+    def _store(self, found: dict[Cid, bytes]) -> None:
+        """Raises Malformed. Each block is synced, which takes milliseconds."""
+        for piece, data in found.items():
+            if len(data) > MAX_BLOCK:
+                raise codec.Malformed(f"{piece} is a block of {len(data)} bytes, at most {MAX_BLOCK}")
+            self._blobs.put_block(data, piece.codec)
 
     async def _from_anybody(self, cids: Sequence[Cid], prefer: str | None) -> dict[Cid, bytes]:
         """Some of these blocks, from the first who has any. Raises NotAvailable."""

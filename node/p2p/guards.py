@@ -1,6 +1,5 @@
 """py-libp2p 0.8.1 with its sharp edges covered; each class says which."""
 
-import struct
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -28,7 +27,8 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.utils import maybe_consume_signed_record
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
-from libp2p.stream_muxer.yamux.yamux import TYPE_WINDOW_UPDATE, YAMUX_HEADER_FORMAT, Yamux, YamuxStream
+from libp2p.stream_muxer.yamux import yamux
+from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from libp2p.tools.anyio_service import Service
 from libp2p.tools.anyio_service.trio_manager import TrioManager
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
@@ -44,8 +44,6 @@ QUEUED_RPCS = 512
 """Outbound messages that wait for one slow neighbour; more are lost, as gossip may be."""
 WRITE_TIME = 10.0
 """Seconds for one yamux frame (≤ 64 KiB) to leave; a connection that takes longer is dead."""
-LEAST_CREDIT = 32 * 1024
-"""Bytes of receive window worth a frame of their own: an eighth of the smallest window."""
 
 Accuse = Callable[[ID, str], None]
 """(peer, reason): report a fault and drop the peer."""
@@ -88,27 +86,32 @@ async def running(service: Service) -> AsyncIterator[None]:
                 await manager.stop()
 
 
-class Muxer(Yamux):
-    """A write that is cancelled half-way garbles all streams of the connection, so a frame is finished or the
-    connection ends. An overrun receive window is only logged by py-libp2p, so what piles up unread is
-    bounded here. And py-libp2p answers every read, of one byte too, with a window update: small ones wait."""
-
-    unread_limit = 64 * 1024 * 1024
+class Stream(YamuxStream):
+    """py-libp2p answers every read with a window update, and doubles the window for each of the first ones, of one
+    byte too: six frames before there is any data. Here, as in go-yamux, both wait until half a window was read."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._withheld: dict[int, int] = {}  # stream → bytes of window not given back yet
+        self._unanswered = 0  # bytes read
+
+    async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:
+        self._unanswered += bytes_read
+        if self._unanswered >= self.target_recv_window // 2:
+            read, self._unanswered = self._unanswered, 0
+            await super()._auto_tune_and_send_window_update(bytes_read=read)
+
+
+yamux.YamuxStream = Stream  # type: ignore[misc]  # by this name Yamux makes its streams
+
+
+class Muxer(Yamux):
+    """A write that is cancelled half-way garbles all streams of the connection, so a frame is finished or the
+    connection ends. An overrun receive window is only logged by py-libp2p, so what piles up unread is
+    bounded here."""
+
+    unread_limit = 64 * 1024 * 1024
 
     async def _write_frame(self, data: bytes) -> None:
-        version, kind, flags, stream, credit = struct.unpack_from(YAMUX_HEADER_FORMAT, data)
-        if kind == TYPE_WINDOW_UPDATE and flags == 0:
-            credit += self._withheld.pop(stream, 0)
-            if stream not in self.streams:
-                return
-            if credit < LEAST_CREDIT:
-                self._withheld[stream] = credit
-                return
-            data = struct.pack(YAMUX_HEADER_FORMAT, version, kind, flags, stream, credit)
         async with self._write_lock:
             with trio.CancelScope(deadline=trio.current_time() + WRITE_TIME, shield=True) as writing:
                 await self.secured_conn.write(data)
@@ -119,10 +122,10 @@ class Muxer(Yamux):
         await trio.lowlevel.checkpoint()
 
     def _finalize_stream_locked(self, stream: YamuxStream, *, fully_closed: bool) -> None:
-        if fully_closed:
-            self._withheld.pop(stream.stream_id, None)
-            if stream.reset_received:  # libp2p would keep what nobody will read for another minute
-                self.stream_buffers.pop(stream.stream_id, None)
+        if (
+            fully_closed and stream.reset_received
+        ):  # libp2p would keep what nobody will read for another minute
+            self.stream_buffers.pop(stream.stream_id, None)
         super()._finalize_stream_locked(stream, fully_closed=fully_closed)
 
     async def _read_data_body(self, length: int) -> bytes:

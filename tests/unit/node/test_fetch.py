@@ -37,6 +37,29 @@ def test_a_source_that_dies_in_the_middle_is_replaced_by_another(tmp_path):
     assert dying.lives < 0
 
 
+def test_while_some_blocks_are_written_the_next_ones_come(tmp_path):
+    """This source gives nothing before it is asked a second time."""
+
+    class Together(Shelf):
+        def __init__(self, blocks):
+            super().__init__(blocks, at_once=100)
+            self.both = asyncio.Barrier(2)
+
+        async def blocks(self, cids):
+            if len(cids) > 1:
+                await self.both.wait()
+            return await super().blocks(cids)
+
+    async def fetched(cid, blocks):
+        async with asyncio.timeout(10):
+            await Fetcher(ALONE, None, Blockstore(tmp_path), (Together(blocks),)).file(cid, 1 << 30)
+
+    data = os.urandom(8_000_000)  # 31 leaves
+    cid, blocks = split_file(data)
+    asyncio.run(fetched(cid, blocks))
+    assert Blockstore(tmp_path).get_file(cid, len(data)) == data
+
+
 def test_what_nobody_has_is_not_available(tmp_path):
     cid, blocks = split_file(os.urandom(1_000_000))
     half = dict(list(blocks.items())[1:])  # without its first leaf
