@@ -35,8 +35,8 @@ ASK_TIMEOUT = 15.0
 HEADERS_TIMEOUT = 5.0
 """Seconds for one with headers: there are others who have them."""
 
-BATCH = 16
-"""Blocks of a file that are asked for at once: full ones fill a reply."""
+BATCH = 32
+"""Blocks of a file that are asked for at once. A reply holds half as many full ones: the rest is asked for again."""
 AHEAD = 2
 """Batches of a file under way: while one is written to the disk, the next one comes."""
 

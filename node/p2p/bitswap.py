@@ -8,6 +8,7 @@ such bounds, and answers on the wrong stream.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
 
@@ -74,40 +75,24 @@ class Bitswap:
     async def listen(self, stream: INetStream) -> None:
         """All messages of a stream that a peer has opened."""
         peer = stream.muxed_conn.peer_id
+        inbox = _Inbox(stream, self._limits.stall)
         try:
-            while (body := await self._next(stream, peer)) is not None:
+            while (body := await self._next(inbox, peer)) is not None:
                 self._take(peer, decode(body))
             await stream.close()
         except (wire.Violation, Malformed) as error:
             self._accuse(peer, f"{PROTOCOL}: {error}")
 
-    async def _next(self, stream: Any, peer: ID) -> bytes | None:
+    async def _next(self, inbox: "_Inbox", peer: ID) -> bytes | None:
         """A message; None at the end of the stream. A peer's messages are read one by one: whatever it sends on
         however many streams, the rest waits in its windows."""
-        length = await self._length(stream)
+        length = await inbox.length()
         if length is None:
             return None
         if length > MAX_MESSAGE:
             raise wire.Oversized(length, MAX_MESSAGE)
         async with self._turns[peer]:
-            return await wire.read(stream, length, stall=self._limits.stall)
-
-    async def _length(self, stream: Any) -> int | None:
-        """None at the end of the stream. The first byte may take any time."""
-        try:
-            byte: bytes = await stream.read(1)
-        except StreamEOF:
-            return None
-        length = shift = 0
-        while byte:
-            length |= (byte[0] & 0x7F) << shift
-            shift += 7
-            if byte[0] < 0x80:
-                return length
-            if shift == 7 * _LENGTH_BYTES:
-                raise wire.Violation(f"a length of more than {_LENGTH_BYTES} bytes")
-            byte = await wire.read(stream, 1, stall=self._limits.stall)
-        return None
+            return await inbox.read(length)
 
     def _take(self, peer: ID, message: Message) -> None:
         """Raises Violation for blocks that nobody asked for."""
@@ -255,6 +240,37 @@ class Bitswap:
             if stream is not None and not done:
                 with trio.CancelScope(shield=True):
                     await stream.reset()
+
+
+class _Inbox:
+    """What comes on one stream, read in pieces as large as they come."""
+
+    def __init__(self, stream: Any, stall: float) -> None:
+        self._stream = stream
+        self._stall = stall
+        self._ahead = b""
+
+    async def length(self) -> int | None:
+        """Of the next message, a varint; None at the end of the stream. The first byte may take any time."""
+        if not self._ahead:
+            with suppress(StreamEOF):
+                self._ahead = await self._stream.read(wire.PIECE)
+            if not self._ahead:
+                return None
+        length = 0
+        for index in range(_LENGTH_BYTES):
+            (byte,) = await self.read(1)
+            length |= (byte & 0x7F) << 7 * index
+            if byte < 0x80:
+                return length
+        raise wire.Violation(f"a length of more than {_LENGTH_BYTES} bytes")
+
+    async def read(self, size: int) -> bytes:
+        """Exactly so many bytes. Raises Hangup."""
+        found, self._ahead = self._ahead[:size], self._ahead[size:]
+        if len(found) == size:
+            return found
+        return found + await wire.read(self._stream, size - len(found), stall=self._stall)
 
 
 class _Queue:

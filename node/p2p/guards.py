@@ -14,6 +14,7 @@ from libp2p.abc import IMuxedConn, INetStream, ISecureConn
 from libp2p.host.basic_host import BasicHost
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.exceptions import IncompleteReadError, IOException, MessageTooLarge
+from libp2p.io.utils import read_exactly
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.connection.raw_connection import RawConnection
@@ -40,6 +41,10 @@ log = structlog.get_logger("p2p")
 
 CONNECTIONS_PER_PEER = 2
 """Two nodes that dial each other at the same moment get two; an older one makes way for a third."""
+READ_TIME = 30.0
+"""Seconds for the rest of a yamux frame whose header has come."""
+CLOSED_LOOK = 0.1
+"""Seconds between two looks whether a stream that waits for room has been closed."""
 QUEUED_RPCS = 512
 """Outbound messages that wait for one slow neighbour; more are lost, as gossip may be."""
 WRITE_TIME = 10.0
@@ -88,11 +93,29 @@ async def running(service: Service) -> AsyncIterator[None]:
 
 class Stream(YamuxStream):
     """py-libp2p answers every read with a window update, and doubles the window for each of the first ones, of one
-    byte too: six frames before there is any data. Here, as in go-yamux, both wait until half a window was read."""
+    byte too: six frames before there is any data. Here, as in go-yamux, both wait until half a window was read.
+    And whoever wants to write learns when the other side has made room."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._room = 0
+        self._news = trio.lowlevel.ParkingLot()
         super().__init__(*args, **kwargs)
         self._unanswered = 0  # bytes read
+
+    @property
+    def send_window(self) -> int:
+        return self._room
+
+    @send_window.setter
+    def send_window(self, room: int) -> None:
+        self._room = room
+        self._news.unpark_all()
+
+    async def has_room(self, size: int) -> None:
+        """Returns when so many bytes may be sent, or nothing at all any more."""
+        while 0 <= self._room < size and not self.closed:
+            with trio.move_on_after(CLOSED_LOOK):  # nobody tells when it is closed
+                await self._news.park()
 
     async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:
         self._unanswered += bytes_read
@@ -131,7 +154,8 @@ class Muxer(Yamux):
     async def _read_data_body(self, length: int) -> bytes:
         if length + sum(map(len, self.stream_buffers.values())) > self.unread_limit:
             raise trio.TooSlowError  # the one error for which the caller closes the connection
-        return await super()._read_data_body(length)
+        with trio.fail_after(READ_TIME):  # libp2p's own reads the environment for each frame
+            return await read_exactly(self.secured_conn, length)
 
 
 class Muxers(MuxerMultistream):
@@ -165,6 +189,11 @@ class Network(Swarm):
     def _init_connection_management(self) -> None:
         super()._init_connection_management()
         self.auto_connector = NoAutoConnect(self)
+
+    async def _notify(self, method: str, *args: Any) -> None:
+        """Nobody here listens to streams that open and close; libp2p starts tasks to tell them."""
+        if method not in ("opened_stream", "closed_stream"):
+            await super()._notify(method, *args)
 
     async def dial_peer(self, peer_id: ID) -> Any:
         """Called when a stream is wanted to a peer without connection; libp2p would guess an address."""

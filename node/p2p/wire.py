@@ -19,8 +19,6 @@ TEXT_LIMIT = 1_024
 """Bytes of a refusal's text."""
 PIECE = 64 * 1024 - 12
 """Bytes of one yamux frame's payload: written at once, so that a frame is never waited for half-way."""
-POLL = (0.0005, 0.01)
-"""Seconds between two looks at the send window, doubled up to the second; yamux itself has nothing to wait on."""
 
 
 class Violation(Exception):
@@ -49,12 +47,8 @@ async def write(stream: Any, data: bytes, *, stall: float) -> None:
     """Raises Stalled when nothing could be written for `stall` seconds."""
     for start in range(0, len(data), PIECE):
         piece = data[start : start + PIECE]
-        pause, longest = POLL
         with trio.move_on_after(stall) as waiting:
-            # yamux gives up after 5 s without window; a busy reader may take longer than that.
-            while 0 <= stream.muxed_stream.send_window < len(piece) and not stream.muxed_stream.closed:
-                await trio.sleep(pause)
-                pause = min(2 * pause, longest)
+            await stream.muxed_stream.has_room(len(piece))  # yamux gives up after 5 s without any
             await stream.write(piece)
         if waiting.cancelled_caught:
             raise Stalled(f"nothing could be written for {stall:g} s")

@@ -54,7 +54,7 @@ def test_while_some_blocks_are_written_the_next_ones_come(tmp_path):
         async with asyncio.timeout(10):
             await Fetcher(ALONE, None, Blockstore(tmp_path), (Together(blocks),)).file(cid, 1 << 30)
 
-    data = os.urandom(8_000_000)  # 31 leaves
+    data = os.urandom(16_000_000)  # 62 leaves
     cid, blocks = split_file(data)
     asyncio.run(fetched(cid, blocks))
     assert Blockstore(tmp_path).get_file(cid, len(data)) == data
