@@ -66,12 +66,16 @@ class Blockstore:
 
     def put_block(self, data: bytes, codec: int = DAG_CBOR) -> Cid:
         """Keep a block of at most 1 MiB. On return it is on the disk, even if the power fails now."""
+        cid = cid_of_block(data, codec)
+        self.put_verified(cid, data)
+        return cid
+
+    def put_verified(self, cid: Cid, data: bytes) -> None:
+        """The same for a block that was compared with its CID already."""
         if len(data) > MAX_BLOCK:
             raise ValueError(f"a block of {len(data)} bytes; the most is {MAX_BLOCK}")
-        cid = cid_of_block(data, codec)
         if not self.has(cid):
             self._write(self._file(cid), data)
-        return cid
 
     def get_block(self, cid: Cid) -> bytes:
         """The block's bytes. Raises Missing, or Corrupt."""

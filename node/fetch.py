@@ -102,11 +102,12 @@ class Fetcher:
             await asyncio.to_thread(self._store, found)
 
     def _store(self, found: dict[Cid, bytes]) -> None:
-        """Raises Malformed. Each block is synced, which takes milliseconds."""
+        """Whoever found them has compared them with their CIDs. Each is synced, which takes milliseconds. Raises
+        Malformed."""
         for piece, data in found.items():
             if len(data) > MAX_BLOCK:
                 raise codec.Malformed(f"{piece} is a block of {len(data)} bytes, at most {MAX_BLOCK}")
-            self._blobs.put_block(data, piece.codec)
+            self._blobs.put_verified(piece, data)
 
     async def _from_anybody(self, cids: Sequence[Cid], prefer: str | None) -> dict[Cid, bytes]:
         """Some of these blocks, from the first who has any. Raises NotAvailable."""

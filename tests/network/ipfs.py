@@ -19,10 +19,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import structlog
+import uvloop
 
 from deepblock import codec
 from deepblock.blockstore import Blockstore
-from deepblock.cid import Cid, cid_of_block
+from deepblock.cid import Cid
 from deepblock.unixfs import file_cid, parts, split_file, whole
 from node.fetch import Fetcher
 from node.ipfs.embedded import Embedded
@@ -59,8 +60,8 @@ class Memory:
                 waiting += parts(part, self.here[part.cid])
         return list(dict.fromkeys(reversed(missing)))
 
-    def put_block(self, data: bytes, codec: int) -> None:
-        self.here[cid_of_block(data, codec)] = data
+    def put_verified(self, cid: Cid, data: bytes) -> None:
+        self.here[cid] = data
 
 
 def main(folder: Path) -> None:
@@ -69,7 +70,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     cid = Blockstore(folder / "ours").put_file(os.urandom(SIZE))
     with server(folder) as serving:
-        results = asyncio.run(_measure(folder, cid, serving))
+        results = uvloop.run(_measure(folder, cid, serving))
     slow = [what for what, ratio in results.items() if ratio < WANTED]
     assert not slow, f"slower than {WANTED:.0%} of a bare stream: {', '.join(slow)}"
 
@@ -84,6 +85,8 @@ async def _measure(folder: Path, cid: Cid, serving: Talking) -> dict[str, float]
         await _ours(bench, folder)
         with kubo_core(folder / "kubo") as core:
             await _kubo(bench, folder, serving, core)
+        with kubo_core(folder / "kubo") as core, kubo_core(folder / "kubo2") as other:
+            await _kubo_alone(bench, folder, core, other)
         with js_ipfs(folder / "js-ipfs") as daemon:
             await _js_ipfs(bench, folder, daemon)
         return bench.results
@@ -119,6 +122,21 @@ async def _kubo(bench: "Bench", folder: Path, serving: Talking, core: Talking) -
     assert await asyncio.to_thread(core.ask, do="get", cid=str(bench.cid), to=str(folder / "first"))
     await bench.way("Kubo core to embedded by bitswap", bench.bitswap(core_id))
     await bench.way("embedded to Kubo core by bitswap", into_core, to=None)
+
+
+async def _kubo_alone(bench: "Bench", folder: Path, core: Talking, other: Talking) -> None:
+    """What Kubo reaches with itself, for comparison."""
+    await asyncio.to_thread(other.ask, do="connect", addr=_address(core))
+
+    async def into_other(to: Any) -> None:
+        source = folder / "source"
+        source.write_bytes(os.urandom(SIZE))
+        cid = await asyncio.to_thread(core.ask, do="add", file=str(source))
+        bench.began = time.perf_counter()
+        assert await asyncio.to_thread(other.ask, do="pin", cid=cid)
+        bench.ended = time.perf_counter()
+
+    await bench.way("Kubo core to Kubo core by bitswap", into_other, to=None, counts=False)
 
 
 async def _js_ipfs(bench: "Bench", folder: Path, daemon: JsIpfs) -> None:
@@ -182,7 +200,7 @@ class Bench:
         if counts:
             self.results[what] = ratio
         print(
-            f"{what:48} {median(speeds):6.1f} MB/s, a bare stream {median(bare):6.1f} MB/s: {ratio:.0%}",
+            f"{what:56} {median(speeds):6.1f} MB/s, a bare stream {median(bare):6.1f} MB/s: {ratio:.0%}",
             flush=True,
         )
 
@@ -247,4 +265,4 @@ async def _serve(store: Blockstore) -> None:
 
 if __name__ == "__main__":
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    asyncio.run(_serve(Blockstore(Path(sys.argv[1]))))
+    uvloop.run(_serve(Blockstore(Path(sys.argv[1]))))
