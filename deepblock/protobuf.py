@@ -29,7 +29,12 @@ def number(field: int, value: int) -> bytes:
 
 def string(field: int, value: bytes) -> bytes:
     """A field with bytes, or with a message inside."""
-    return varint(field << 3 | 2) + varint(len(value)) + value
+    return head(field, len(value)) + value
+
+
+def head(field: int, length: int) -> bytes:
+    """What stands before the bytes of such a field."""
+    return varint(field << 3 | 2) + varint(length)
 
 
 def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

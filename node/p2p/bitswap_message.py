@@ -62,11 +62,11 @@ class Message:
             wantlist += protobuf.number(2, 1)
         parts = [protobuf.string(1, wantlist)] if wantlist else []
         for cid, data in self.blocks:
-            parts.append(protobuf.string(3, protobuf.string(1, cid[:4]) + protobuf.string(2, data)))
+            inner = protobuf.string(1, cid[:4]) + protobuf.head(2, len(data))
+            parts += [protobuf.head(3, len(inner) + len(data)), inner, data]  # copied once, at the end
         for name, here in self.presences:
             parts.append(protobuf.string(4, protobuf.string(1, name) + protobuf.number(2, not here)))
-        body = b"".join(parts)
-        return protobuf.varint(len(body)) + body
+        return b"".join((protobuf.varint(sum(map(len, parts))), *parts))
 
 
 def decode(body: bytes) -> Message:

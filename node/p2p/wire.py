@@ -17,8 +17,9 @@ OK, REFUSED, FAILED = 0, 1, 2
 HEADER = struct.Struct(">BQ")
 TEXT_LIMIT = 1_024
 """Bytes of a refusal's text."""
-PIECE = 64 * 1024 - 12
-"""Bytes of one yamux frame's payload: written at once, so that a frame is never waited for half-way."""
+PIECE = 65_519 - 12
+"""Bytes of one yamux frame's payload: written at once, so that a frame is never waited for half-way. With the frame's
+header it fills one message of noise; twelve bytes more would take a second one."""
 
 
 class Violation(Exception):

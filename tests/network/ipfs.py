@@ -25,6 +25,7 @@ from deepblock import codec
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
 from deepblock.unixfs import file_cid, parts, split_file, whole
+from node.commands import TURN
 from node.fetch import Fetcher
 from node.ipfs.embedded import Embedded
 from node.ipfs.kubo import Kubo
@@ -66,7 +67,7 @@ class Memory:
 
 def main(folder: Path) -> None:
     """Prints a line for each way. Raises AssertionError where a CID differs or a way is too slow."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    _as_a_node()
     folder.mkdir(parents=True, exist_ok=True)
     cid = Blockstore(folder / "ours").put_file(os.urandom(SIZE))
     with server(folder) as serving:
@@ -222,6 +223,11 @@ class _Bitswap:
         return await self._source.blocks(cids)
 
 
+def _as_a_node() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    sys.setswitchinterval(TURN)
+
+
 def _nobody() -> Any:
     return SimpleNamespace(peers=list)
 
@@ -264,5 +270,5 @@ async def _serve(store: Blockstore) -> None:
 
 
 if __name__ == "__main__":
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    _as_a_node()
     uvloop.run(_serve(Blockstore(Path(sys.argv[1]))))
