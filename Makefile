@@ -41,7 +41,7 @@ devnet: install  ## mine on a network of your own; the chain lives in .devnet
 
 # Real nodes want the machine for themselves; all other tests share its cores.
 ALONE := tests/functional tests/interop
-test: install  ## run every test (ten minutes on 2 cores)
+test: install  ## run every test (a quarter of an hour on 2 cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ALONE:%=--ignore %)
 	$(BIN)/python -m pytest $(ALONE)
 
