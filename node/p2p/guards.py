@@ -145,9 +145,8 @@ class Muxer(Yamux):
         await trio.lowlevel.checkpoint()
 
     def _finalize_stream_locked(self, stream: YamuxStream, *, fully_closed: bool) -> None:
-        if (
-            fully_closed and stream.reset_received
-        ):  # libp2p would keep what nobody will read for another minute
+        if fully_closed and stream.reset_received:
+            # Nobody will read it, and libp2p would keep it for another minute.
             self.stream_buffers.pop(stream.stream_id, None)
         super()._finalize_stream_locked(stream, fully_closed=fully_closed)
 
