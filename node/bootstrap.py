@@ -16,10 +16,9 @@ import deepblock
 from consensus.params import Params
 from consensus.template import genesis
 from deepblock import codec
-from node.addresses import peer_in
 from node.config import NodeConfig, load_bootstrap, load_params
 from node.identity import NODE_FILE, PEERS_FILE, Identity, listen, write_node_file
-from node.introduction import ask_status
+from node.introduction import ask_status, passed_on
 from node.messages import MAX_ADDRESSES, STATUS, Status
 from node.p2p.door import Door
 from node.p2p.events import DoorError, Limits, PeerDown, PeerUp
@@ -38,8 +37,6 @@ POLL: Final = 10.0
 """Seconds between two questions to the same peer."""
 REPORT: Final = 60.0
 """Seconds between two lines of log."""
-OF_ONE: Final = 2
-"""Addresses of one peer that are passed on."""
 
 
 class Introductions:
@@ -63,8 +60,7 @@ class Introductions:
         """Where the peer can be dialled, and whom it knows."""
         status = await ask_status(self._door, self._peers, peer, self.status(peer))
         if status is not None:
-            own = [addr for addr in status.own[:MAX_ADDRESSES] if peer_in(addr) == peer]
-            self._known[peer] = tuple(own[:OF_ONE])
+            self._known[peer] = passed_on(peer, status)
 
     def forget(self, peer: str) -> None:
         self._known.pop(peer, None)

@@ -85,7 +85,7 @@ class Bitswap:
 
     async def _next(self, inbox: "_Inbox", peer: ID) -> bytes | None:
         """A message; None at the end of the stream. A peer's messages are read one by one: whatever it sends on
-        however many streams, the rest waits in its windows."""
+        however many streams, the rest waits in its windows, and a piece of each stream here."""
         length = await inbox.length()
         if length is None:
             return None

@@ -79,9 +79,7 @@ class Limits:
     streams: int = 64  # inbound streams of one peer open at once
     connections: int = 256  # an eighth of them is kept for those that we dial
     group: int = 32  # inbound connections from one /16 (IPv4) or /32 (IPv6); see node.addresses.group_of
-    rest: float = (
-        30.0  # seconds in which a machine whose peer was cut off makes no new connection; see machine_of
-    )
+    rest: float = 30.0  # seconds without connections from where a peer was cut off; see addresses.machine_of
     unread: int = 64 * 1024 * 1024  # bytes of one connection that arrived and were not read yet
     handler_time: float = 60.0  # seconds for one request, from its first byte to the reply's last
     stall: float = 10.0  # seconds without any progress of one read or write

@@ -41,8 +41,8 @@ log = structlog.get_logger("p2p")
 
 CONNECTIONS_PER_PEER = 2
 """Two nodes that dial each other at the same moment get two; an older one makes way for a third."""
-READ_TIME = 30.0
-"""Seconds for the rest of a yamux frame whose header has come."""
+READ_TIME = 60.0
+"""Seconds for the rest of a yamux frame whose header has come, as in libp2p."""
 CLOSED_LOOK = 0.1
 """Seconds between two looks whether a stream that waits for room has been closed."""
 QUEUED_RPCS = 512

@@ -6,8 +6,7 @@ A status is a claim. It decides whom to ask for blocks, and nothing else.
 import asyncio
 from collections.abc import Callable
 
-from node.addresses import peer_in
-from node.introduction import ask_status
+from node.introduction import ask_status, passed_on
 from node.messages import Status
 from node.p2p.door import Door
 from node.peers import Peers
@@ -66,7 +65,4 @@ class Statuses:
 
     def _share_addresses(self) -> None:
         self._service.own = self._peers.own
-        self._service.others = {
-            peer: tuple(address for address in status.own if peer_in(address) == peer)[:2]
-            for peer, status in self.known.items()
-        }
+        self._service.others = {peer: passed_on(peer, status) for peer, status in self.known.items()}

@@ -31,7 +31,7 @@ from tests.unit.node.p2p_parts import MESHSUB, hostile
 from tests.unit.node.test_p2p_hostile import frame, signed
 
 ATTACK = 20.0
-"""Seconds of one attacker, at most."""
+"""Seconds of an attack, and of one attacker at most."""
 STREAMS = 10_000
 GOT_IN = "attacker"
 REFUSED = 0.2

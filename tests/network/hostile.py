@@ -20,8 +20,6 @@ from tests.network.namespace_parts import Divided, divided, why_not
 
 CALM = Limits().rest
 """Seconds before each attack, with the same questions: what is attacked from the same machine before must be over."""
-ATTACK = 20.0
-"""Seconds of each attack."""
 
 
 @dataclass
@@ -93,7 +91,7 @@ def attacked(net: Divided, name: str, victim: Node, friend: Node) -> list[str]:
     """From another machine, as the victim sees it; the ids of those that got in."""
     folder = victim.folder.parent
     folders = (str(node_folder) for node_folder in (victim.folder, friend.folder, folder / "attacker"))
-    words = [sys.executable, "-m", attack_parts.__name__, name, *folders, str(ATTACK)]
+    words = [sys.executable, "-m", attack_parts.__name__, name, *folders, str(attack_parts.ATTACK)]
     with (folder / "attacker.log").open("a") as log:
         done = subprocess.run(
             ["ip", "netns", "exec", net.right.name, *words],
