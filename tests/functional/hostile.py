@@ -166,13 +166,15 @@ class Forger:
 
 class Attacker:
     """A peer that is polite but for what its attack makes it say. `pieces`: what it serves by CID; `status` and
-    `headers`: its replies; `asked`: how often the victim asked, by protocol."""
+    `headers`: its replies; `shown`: the false blocks it made to reply; `asked`: how often the victim asked, by
+    protocol."""
 
     def __init__(self, network: Cid) -> None:
         self.network = network
         self.pieces: dict[Cid, bytes] = {}
         self.status = self.claim(height=0, weight=0)
         self.headers: Callable[[Locate], bytes] = lambda locate: codec.encode(Shown(()))
+        self.shown: list[Block] = []
         self.asked: Counter[str] = Counter()
         topics = {topic_of(network, what): lambda peer, data: True for what in ("blocks", "transactions")}
         handlers = {STATUS: self._status, HEADERS: self._headers, WANT: self._want}
@@ -208,6 +210,19 @@ class Attacker:
         """Claims a heavier chain, and has these blocks to show for it."""
         self.status = self.claim()
         self.headers = lambda locate: codec.encode(Shown(() if blocks[-1].id in locate.known else blocks))
+
+    def show_new(self, forge: Callable[[], Forged]) -> None:
+        """Claims a heavier chain, and shows one more false block, made in this moment, to whoever begins to ask."""
+
+        def headers(locate: Locate) -> bytes:
+            if any(block.id in locate.known for block in self.shown):
+                return codec.encode(Shown(()))
+            forged = forge()
+            self.pieces |= forged.pieces
+            self.shown.append(forged.block)
+            return codec.encode(Shown((forged.block,)))
+
+        self.status, self.headers = self.claim(), headers
 
     def shout(self, data: bytes, what: str = "blocks") -> None:
         """Gossip, until the attack is over."""

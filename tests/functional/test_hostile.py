@@ -353,11 +353,9 @@ async def unconnected(scene: Scene, attacker: Attacker) -> Block:
 
 
 @attack("a false block while catching up", "false segment")
-async def false_header(scene: Scene, attacker: Attacker) -> Block:
-    forged = scene.forger.block(state=lambda index: junk(index) + bytes(2 << 20))
-    attacker.pieces |= forged.pieces
-    attacker.show(forged.block)
-    return forged.block
+async def false_header(scene: Scene, attacker: Attacker) -> None:
+    """Made when it is asked for: the victim mines on, and does not follow what has become too light."""
+    attacker.show_new(lambda: scene.forger.block(state=lambda index: junk(index) + bytes(2 << 20)))
 
 
 @attack("a claim of more than there is to show", "more than it shows", banned=False)
@@ -397,6 +395,7 @@ def test_a_peer_with(scene: Scene, name: str) -> None:
             await attacker.door.connect(victim.address)
             done = partial(named, victim, attacker.id, made.reason, made.event)
             await asyncio.to_thread(wait_for, done, 30, f"{name} to be noticed: {made.reason}", victim)
+            false += attacker.shown
             return attacker.id
 
     with unharmed(scene) as false:
