@@ -15,7 +15,6 @@ import structlog
 
 from consensus.audit import RESULT, step_name
 from consensus.errors import Fraud, Invalid
-from deepblock.codec import decode
 from deepblock.types import Block
 from node.auditor import AuditFailed, Auditor, DataMissing
 from node.chain import Chain
@@ -72,10 +71,9 @@ class Frauds:
         self._unreplayable: set[bytes] = set()
         self._rng = SystemRandom()  # nobody else can foresee it
 
-    async def receive(self, data: bytes, accuser: str) -> None:
-        """An accusation by gossip. One of a block that is not in the tree is nobody's business. Raises Malformed,
-        FalseAccusation, DataMissing, AuditFailed."""
-        accusation = decode(Accusation, data, MAX_ACCUSATION)
+    async def receive(self, accusation: Accusation, accuser: str) -> None:
+        """By gossip. One of a block that is not in the tree is nobody's business. Raises FalseAccusation,
+        DataMissing, AuditFailed."""
         block = self._chain.block(accusation.block) if self._chain.node(accusation.block) else None
         if block is None or not block.height:
             return

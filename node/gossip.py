@@ -10,7 +10,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -34,6 +34,8 @@ from node.sync.catch_up import Sync
 
 log = structlog.get_logger("gossip")
 
+Session = TypeVar("Session", Block, Share)
+
 UNAUDITED: Final = {"blocks": 4, "shares": 4, "frauds": 1}
 """Messages of one neighbour that may be on their way to a verdict at once, by topic."""
 SEALS: Final = 2
@@ -52,49 +54,48 @@ FAULT: Final = 20
 
 
 def validators(params: Params, network: Cid, spec_of: SpecOf) -> dict[str, Validator]:
-    """Topic → check, run in the libp2p thread. They raise for what its sender could have seen to be false."""
+    """Topic → what a message of it says, where it is plausible: decoded here, and nowhere again."""
     seals: OrderedDict[Cid, set[Cid]] = OrderedDict()
     allowance = Allowance()
 
-    def session_is_plausible(session: Block | Share, check: Callable[[], None]) -> bool:
+    def plausible(session: Session, check: Callable[[], None]) -> Session | None:
         """Of each header, only so many seals are passed on; of a task that is not known here, nothing."""
         try:
             check()
         except TaskUnknown:
-            return False
+            return None
         known = seals.setdefault(session.header.cid, set())
         if len(seals) > REMEMBERED:
             seals.popitem(last=False)
         if session.id not in known and len(known) >= SEALS:
-            return False
+            return None
         known.add(session.id)
-        return True
+        return session
 
-    def block_is_plausible(peer: str, data: bytes) -> bool:
+    def block(peer: str, data: bytes) -> Block | None:
         block = decode(Block, data, MAX_BLOCK)
-        return session_is_plausible(block, lambda: check_block(params, network, block, spec_of))
+        return plausible(block, lambda: check_block(params, network, block, spec_of))
 
-    def share_is_plausible(peer: str, data: bytes) -> bool:
+    def share(peer: str, data: bytes) -> Share | None:
         share = decode(Share, data, MAX_SHARE)
-        return session_is_plausible(share, lambda: check_share(params, network, share, spec_of))
+        return plausible(share, lambda: check_share(params, network, share, spec_of))
 
-    def batch_is_plausible(peer: str, data: bytes) -> bool:
-        transactions = decode(Batch, data, MAX_BATCH_MESSAGE).transactions
-        if not allowance.take(peer, len(transactions)):
-            return False
-        for transaction in transactions:
+    def batch(peer: str, data: bytes) -> Batch | None:
+        batch = decode(Batch, data, MAX_BATCH_MESSAGE)
+        if not allowance.take(peer, len(batch.transactions)):
+            return None
+        for transaction in batch.transactions:
             check_transaction(params, network, transaction)
-        return True
+        return batch
 
-    def accusation_is_plausible(peer: str, data: bytes) -> bool:
-        decode(Accusation, data, MAX_ACCUSATION)
-        return True
+    def accusation(peer: str, data: bytes) -> Accusation:
+        return decode(Accusation, data, MAX_ACCUSATION)
 
     return {
-        topic_of(network, "blocks"): block_is_plausible,
-        topic_of(network, "shares"): share_is_plausible,
-        topic_of(network, "transactions"): batch_is_plausible,
-        topic_of(network, "frauds"): accusation_is_plausible,
+        topic_of(network, "blocks"): block,
+        topic_of(network, "shares"): share,
+        topic_of(network, "transactions"): batch,
+        topic_of(network, "frauds"): accusation,
     }
 
 
@@ -153,7 +154,7 @@ class Ears:
             case "frauds":
                 self._begin(message, what, self._take_accusation)
             case _:
-                for transaction in decode(Batch, message.data, MAX_BATCH_MESSAGE).transactions:
+                for transaction in message.content.transactions:
                     with suppress(
                         RuleError
                     ):  # not payable, or known: an honest neighbour may have another head
@@ -193,10 +194,10 @@ class Ears:
             self._on_their_way += Counter()  # forget the zeros
 
     async def _take_block(self, message: Gossip) -> None:
-        await self._pipeline.receive(message.data, Origin("gossip", message.peer, message.author))
+        await self._pipeline.receive(message.content, Origin("gossip", message.peer, message.author))
 
     async def _take_share(self, message: Gossip) -> None:
-        await self._shares.receive(message.data, message.author)
+        await self._shares.receive(message.content, message.author)
 
     async def _take_accusation(self, message: Gossip) -> None:
-        await self._frauds.receive(message.data, message.author)
+        await self._frauds.receive(message.content, message.author)

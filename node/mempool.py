@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from consensus.errors import Invalid, InvalidTransaction, NotYet, WrongNonce
+from consensus.errors import Invalid, InvalidTransaction, NotYet
 from consensus.params import Params
 from consensus.state import State
 from consensus.transaction import apply_transaction, check_transaction
@@ -86,9 +86,6 @@ class Mempool:
             raise NonceTaken(sender, payload.nonce, waiting[payload.nonce].id)
         if len(self._by_id) >= CAPACITY or len(waiting) >= PER_SENDER:
             raise PoolFull(len(waiting) if len(waiting) >= PER_SENDER else len(self._by_id))
-        required = self.next_nonce(sender, state)
-        if payload.nonce != required:
-            raise WrongNonce(payload.nonce, required, sender)
         state = self._state_after(sender, state, height)
         apply_transaction(self.params, state, height, transaction)
         self._after[sender] = state

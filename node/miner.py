@@ -263,7 +263,7 @@ class Miner:
             derived = await self._jobs.combine(self._chain.specs[header.task], averages, task.model)
         block = replace(own, result=required_result(seal, task, derived))
         try:
-            await self._pipeline.receive(encode(block), MINED, record.body)
+            await self._pipeline.receive(block, MINED, record.body)
         except RuleError as error:
             log.error("own_block_refused", height=header.height, reason=str(error))
             await asyncio.sleep(RETRY)

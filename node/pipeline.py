@@ -115,17 +115,11 @@ class Pipeline:
 
     # --- blocks --------------------------------------------------------------------------------------------
 
-    async def receive(self, data: bytes, origin: Origin, body: Body | None = None) -> Block:
-        """Takes one block as far as it goes. Raises Malformed, Invalid, or NotYet.
+    async def receive(self, block: Block, origin: Origin, body: Body | None = None) -> None:
+        """Takes one block as far as it goes. Raises Malformed (of its body), Invalid, or NotYet.
 
         Whoever brings a block that is on its way already waits for the same verdict.
         """
-        block = decode(Block, data, MAX_BLOCK)
-        await self.take(block, origin, body)
-        return block
-
-    async def take(self, block: Block, origin: Origin, body: Body | None = None) -> None:
-        """As `receive`, of a block that is decoded."""
         await self._verdicts.of(block.id, lambda: self._judge(block, origin, body))
 
     def is_judging(self, block: Cid) -> bool:

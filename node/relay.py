@@ -26,7 +26,7 @@ from node.pipeline import MAX_TRANSACTION, Pipeline, Publish
 
 log = structlog.get_logger("relay")
 
-GATHER: Final = 0.5
+GATHER: Final = 1.0
 """Seconds between two messages at least. What comes after a pause goes at once, what comes in between waits."""
 LOOK_EVERY: Final = 2.0
 """Seconds between two looks into somebody else's pool."""

@@ -15,7 +15,7 @@ from consensus.fork_choice import Switch
 from consensus.rewards import earns
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
-from deepblock.codec import decode, encode
+from deepblock.codec import encode
 from deepblock.types import Share
 from node.auditor import Auditor
 from node.chain import Chain
@@ -69,9 +69,8 @@ class Shares:
         """Those that wait and those of the last blocks, in the order in which they came."""
         return list(self._known.values())
 
-    async def receive(self, data: bytes, source: str | None) -> None:
-        """Takes in one that came by gossip; `source`: who vouched for it. Raises Malformed, Invalid, or NotYet."""
-        share = decode(Share, data, MAX_SHARE)
+    async def receive(self, share: Share, source: str | None) -> None:
+        """Takes in one that came by gossip; `source`: who vouched for it. Raises Invalid, or NotYet."""
         await self._verdicts.of(share.id, lambda: self._take(share, source))
 
     async def offer(self, share: Share) -> None:

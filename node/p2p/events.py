@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from deepblock.cid import Cid
 
@@ -35,7 +36,7 @@ class Gossip:
     topic: str
     peer: str  # the neighbour that it came from
     author: str  # the peer that signed it
-    data: bytes
+    content: Any  # what the validator has read in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,9 @@ class Fault:
 
 Event = PeerUp | PeerDown | Gossip | Fault
 
-Validator = Callable[[str, bytes], bool]
-"""(peer, data) → accept? Run in the libp2p thread: decoding and stateless checks, no I/O, no shared state."""
+Validator = Callable[[str, bytes], Any]
+"""(peer, data) → what the message says; None: it is not passed on. Raises for what its sender could have seen to be
+false. Run in the libp2p thread: decoding and stateless checks, no I/O, no shared state."""
 
 Handler = Callable[[str, bytes], Awaitable[bytes]]
 """(peer, request) → reply, on the asyncio loop. Raises `Refusal` to say no."""

@@ -322,13 +322,14 @@ class Host(INotifee):
         if not self._allowed(peer) or not self._allowed(author):
             return False
         try:
-            if not validator(str(peer), message.data):
-                return False
+            content = validator(str(peer), message.data)
         except Exception as error:
             self._tell(Fault(str(peer), f"invalid message on {topic}: {error!r}"))
             return False
+        if content is None:
+            return False
         if self._first(sha256(topic.encode() + b"\0" + message.data).digest()):
-            self._tell(Gossip(topic, str(peer), str(author), message.data))
+            self._tell(Gossip(topic, str(peer), str(author), content))
         return True
 
     def _first(self, digest: bytes) -> bool:

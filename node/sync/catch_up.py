@@ -194,7 +194,7 @@ class Sync:
         depth = max(0, min(above, age // self._chain.params.block_time))  # what is recent is not deep
         heard = self._pipeline.is_judging(block.id)
         try:
-            await self._pipeline.take(block, Origin("sync", peer, depth=depth), body)
+            await self._pipeline.receive(block, Origin("sync", peer, depth=depth), body)
         except Fraud as fraud:
             if heard:  # from its author perhaps, as by this peer, which may not audit
                 raise Disproved(str(fraud)) from fraud

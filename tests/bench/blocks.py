@@ -17,7 +17,7 @@ from nacl.bindings import crypto_sign_open
 
 from consensus.fork_choice import Node
 from deepblock.cid import Cid
-from deepblock.codec import encode
+from deepblock.codec import decode, encode
 from deepblock.transactions import signing_bytes
 from deepblock.types import Block, Body
 from node.auditor import Auditor
@@ -107,10 +107,10 @@ async def _import(folder: Path, head: Node, chain_of: list[tuple[Block, Body, in
         }
         runs = []
         for block, body, way in chain_of:
-            data, signed = encode(block), _signed(body)
+            signed = _signed(body)
             for transaction in body.transactions if way == WAIT else ():
                 mempool.add(transaction, chain.state(), block.height)
-            took = await _timed(pipelines[way].receive(data, Origin("bench")))
+            took = await _timed(pipelines[way].receive(decode(Block, encode(block)), Origin("bench")))
             write = seconds(bare.write, database.last)
             runs.append(Run(took, write, seconds(_by_openssl, signed), seconds(_by_libsodium, signed)))
         assert chain.head == head, f"{chain.head} was reached, not {head}"

@@ -78,7 +78,7 @@ def bare_rate(folder: Path, line: Line) -> float:
         encoded = [encode(block) for block, _ in line]
         began = time.perf_counter()
         for data in encoded:
-            await pipeline.receive(data, Origin("bench"))
+            await pipeline.receive(codec.decode(Block, data), Origin("bench"))
         return len(line) / (time.perf_counter() - began)
 
     folder.mkdir()

@@ -44,11 +44,11 @@ async def fail(peer: str, request: bytes) -> bytes:
 HANDLERS = {"/echo/1": echo, "/noise/1": noise, "/silence/1": silence, "/refuse/1": refuse, "/fail/1": fail}
 
 
-def strict(peer: str, data: bytes) -> bool:
+def strict(peer: str, data: bytes) -> bytes | None:
     """Raises for what is no message, ignores what is stale."""
     if data.startswith(b"malformed"):
         raise ValueError("not a message")
-    return not data.startswith(b"stale")
+    return None if data.startswith(b"stale") else data
 
 
 def make_door(key: int = 0, **kwargs) -> Door:

@@ -143,7 +143,7 @@ def test_gossip_is_forwarded_and_delivered_once_whoever_says_it():
             await until(lambda: all(len(log.of(Gossip)) >= 1 for log in logs))
             await until(lambda: Gossip(TOPIC, hub.peer_id, a.peer_id, b"head 8") in logs[2].events)
             await asyncio.sleep(0.2)
-            assert [event.data for event in logs[0].of(Gossip)] == [b"head 7", b"head 8"]
+            assert [event.content for event in logs[0].of(Gossip)] == [b"head 7", b"head 8"]
             assert {event.peer for log in logs[1:] for event in log.of(Gossip)} == {hub.peer_id}
 
     asyncio.run(scene())
@@ -156,7 +156,7 @@ def test_what_the_validator_ignores_is_not_delivered():
             await a.publish(TOPIC, b"stale head")
             await a.publish(TOPIC, b"head")
             await until(lambda: log.of(Gossip))
-            assert [event.data for event in log.of(Gossip)] == [b"head"]
+            assert [event.content for event in log.of(Gossip)] == [b"head"]
 
     asyncio.run(scene())
 
@@ -169,7 +169,7 @@ def test_a_message_too_large_for_the_wire_is_refused_at_once_and_the_largest_arr
                 await a.publish(TOPIC, bytes(1_000_001))
             await a.publish(TOPIC, bytes(1_000_000))
             await until(lambda: log.of(Gossip))
-            assert len(log.of(Gossip)[0].data) == 1_000_000
+            assert len(log.of(Gossip)[0].content) == 1_000_000
 
     asyncio.run(scene())
 
@@ -184,7 +184,7 @@ def test_a_slow_reader_loses_gossip_but_no_news_of_peers():
             await until(lambda: not b.peers())
             log = Log(b)
             await until(lambda: log.of(PeerDown))
-            assert [event.data for event in log.of(Gossip)] == [b"%d" % i for i in range(10)]
+            assert [event.content for event in log.of(Gossip)] == [b"%d" % i for i in range(10)]
 
     asyncio.run(scene())
 

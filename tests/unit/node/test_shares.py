@@ -10,7 +10,7 @@ import pytest
 from consensus.errors import Fraud, RuleError
 from consensus.shares import check_share
 from deepblock.blockstore import Blockstore
-from deepblock.codec import cid_of, encode
+from deepblock.codec import cid_of
 from deepblock.types import Share
 from node.auditor import Auditor
 from node.shares import Shares
@@ -70,7 +70,7 @@ def test_of_two_seals_the_false_one_is_found_by_where_they_differ(
     async def receive() -> None:
         for share in (true, false) if first == "true" else (false, true):
             try:
-                await pool.receive(encode(share), None)
+                await pool.receive(share, None)
             except Fraud:
                 assert share == false and first == "true"
 

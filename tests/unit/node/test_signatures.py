@@ -110,7 +110,7 @@ def give(chain, block, body):
     pipeline = Pipeline(
         chain, mempool, bodies, NoAudits(), publish, lambda: block.header.timestamp, threads=2
     )
-    asyncio.run(pipeline.receive(encode(block), Origin("test")))
+    asyncio.run(pipeline.receive(block, Origin("test")))
 
 
 def test_a_full_block_is_looked_at_once(chains, monkeypatch):

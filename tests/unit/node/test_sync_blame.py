@@ -83,7 +83,7 @@ def test_who_shows_a_false_block_is_banned_but_where_others_have_brought_it(
         sync.statuses.known[PEER] = Status(chain.network, head.id, head.height, head.weight, (), ())
         gossip = None
         if way != "alone":
-            gossip = asyncio.create_task(pipeline.receive(encode(block), Origin("gossip", "another")))
+            gossip = asyncio.create_task(pipeline.receive(block, Origin("gossip", "another")))
             await asyncio.sleep(0)
         if way != "heard meanwhile":
             audits.let.set()
