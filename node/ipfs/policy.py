@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain as joined
+from itertools import count, takewhile
 
 from consensus.task import specs
 from deepblock.cid import Cid
 from deepblock.spec.task import data_files
-from deepblock.types import Block, Seal
+from deepblock.types import Seal
 from node.chain import Chain
 from node.ipfs.pins import Pins
 from node.retention import MILESTONE, MODELS
@@ -30,6 +32,9 @@ class Policy:
         self._shares = shares
         self._pins = pins
         self._made: dict[Cid, tuple[Cid, Cid]] = {}  # block → its average and its model
+        self._audited: dict[
+            Cid, tuple[Cid, ...]
+        ] = {}  # block that may still be audited → what its audit reads
 
     def kept(self) -> Kept:
         needed = frozenset(self._needed())
@@ -43,23 +48,34 @@ class Policy:
         for task in (*specs(chain.params), *open_):
             yield from data_files(chain.specs[task])
         yield from self._start_models()
-        for block in self._live():
-            yield from _files(block.seal)
-            yield block.result.model
-            body = chain.body(block)
-            for share in body.shares if body else ():
-                yield from _files(share.seal)
+        yield from joined.from_iterable(self._live().values())
         for known in self._shares.known():
             yield from _files(known.share.seal)
         if session := chain.saved_session():
             yield from session.states
 
-    def _live(self) -> Iterator[Block]:
-        """The blocks that may still be audited, of every branch."""
-        first = max(1, self._chain.head.height - self._chain.params.finality + 1)
-        for height, blocks in self._chain.tree.at_height.items():
-            if height >= first:
-                yield from filter(None, map(self._chain.block, blocks))
+    def _live(self) -> dict[Cid, tuple[Cid, ...]]:
+        """The blocks that may still be audited, of every branch, with what their audits read. Each body is decoded
+        once: a look at the last 64 full ones would stop the node for seconds."""
+        at_height = self._chain.tree.at_height
+        heights = count(max(1, self._chain.head.height - self._chain.params.finality + 1))
+        blocks = joined.from_iterable(
+            at_height[height] for height in takewhile(at_height.__contains__, heights)
+        )
+        self._audited = {at: self._audited.get(at) or self._read_by_audits(at) for at in blocks}
+        return self._audited
+
+    def _read_by_audits(self, at: Cid) -> tuple[Cid, ...]:
+        """A block's files, and those of the shares that it carries."""
+        block = self._chain.block(at)
+        assert block is not None, f"no block {at}"
+        body = self._chain.body(block)
+        shares = body.shares if body else ()
+        return (
+            *_files(block.seal),
+            block.result.model,
+            *joined.from_iterable(_files(share.seal) for share in shares),
+        )
 
     def _start_models(self) -> Iterator[Cid]:
         """Where sessions start from, now and in the oldest block that may still be audited."""
