@@ -111,11 +111,12 @@ class Stream(YamuxStream):
         self._room = room
         self._news.unpark_all()
 
-    async def has_room(self, size: int) -> None:
-        """Returns when so many bytes may be sent, or nothing at all any more."""
-        while 0 <= self._room < size and not self.closed:
+    async def room(self) -> int | None:
+        """How many bytes may be sent, as soon as it is one; None when it is nothing any more."""
+        while self._room <= 0 and not self.closed:
             with trio.move_on_after(CLOSED_LOOK):  # nobody tells when it is closed
                 await self._news.park()
+        return None if self.closed else self._room
 
     async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:
         self._unanswered += bytes_read

@@ -45,14 +45,20 @@ async def write_message(stream: Any, status: int, body: bytes, *, stall: float) 
 
 
 async def write(stream: Any, data: bytes, *, stall: float) -> None:
-    """Raises Stalled when nothing could be written for `stall` seconds."""
-    for start in range(0, len(data), PIECE):
-        piece = data[start : start + PIECE]
+    """Raises Stalled when nothing could be written for `stall` seconds.
+
+    Whatever room there is, is used: go-yamux (v4) forgets to tell of a part of its window each time it has grown, and so
+    waits for the rest of what it has told of, while we waited for more.
+    """
+    start = 0
+    while start < len(data):
         with trio.move_on_after(stall) as waiting:
-            await stream.muxed_stream.has_room(len(piece))  # yamux gives up after 5 s without any
+            room = await stream.muxed_stream.room()  # yamux gives up after 5 s without any
+            piece = data[start : start + min(PIECE, room or PIECE)]
             await stream.write(piece)
         if waiting.cancelled_caught:
             raise Stalled(f"nothing could be written for {stall:g} s")
+        start += len(piece)
 
 
 async def read_message(stream: Any, *, limit: int, stall: float) -> tuple[int, bytes]:

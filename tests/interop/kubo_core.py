@@ -21,6 +21,7 @@ LOOPBACK = {
     "Discovery": {"MDNS": {"Enabled": False}},
     "Routing": {"Type": "none"},
     "AutoNAT": {"ServiceMode": "disabled"},
+    "Experimental": {"Libp2pStreamMounting": True},
     "Swarm": {
         "DisableNatPortMap": True,
         "RelayClient": {"Enabled": False},
@@ -63,6 +64,14 @@ class Core:
                 return self._lib.AddFile(
                     self._repository, order["file"].encode(), ctypes.c_bool(False)
                 ).decode()
+            case "listen":
+                return self._lib.P2PListen(
+                    self._repository, order["protocol"].encode(), order["to"].encode()
+                )
+            case "forward":
+                return self._lib.P2PForward(
+                    self._repository, order["protocol"].encode(), order["at"].encode(), order["peer"].encode()
+                )
         raise ValueError(order)
 
 

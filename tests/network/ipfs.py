@@ -258,7 +258,7 @@ async def _serve(store: Blockstore) -> None:
     async def stream(peer: str, request: bytes) -> bytes:
         return bare
 
-    door = make_door(handlers={WANT: want, BARE: stream}, blocks=blocks)
+    door = make_door(handlers={WANT: want, BARE: stream, "/x/bare/1.0": stream}, blocks=blocks)
     await door.start()
     print(json.dumps({"addr": door.addrs[0]}), flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
