@@ -31,10 +31,9 @@ from node.p2p.guards import Accuse
 log = structlog.get_logger("p2p")
 
 PROTOCOL: Final = TProtocol("/ipfs/bitswap/1.2.0")
-ANSWER_BYTES: Final = 1 << 18
-"""Of blocks in one message of ours: one leaf of a file, or several small blocks. Where there are several leaves in a
-message, Kubo 0.22 stops reading in the middle of the second or third, for ever."""
-READ_BYTES: Final = 1 << 20
+ANSWER_BYTES: Final = 1 << 20
+"""Of blocks in one message of ours, unless one is larger."""
+READ_BYTES: Final = 2 << 20
 """Of blocks that are read from the store at once."""
 BURST: Final = 16
 """Times that this is done for one peer while others wait."""
@@ -42,6 +41,8 @@ LINGER: Final = 2.0
 """Seconds for which a stream of answers waits for the next want: whoever fetches a file has some every moment."""
 BREATHER: Final = 0.02
 """Seconds after wants that moved no block: a peer that asks and asks for nothing costs us that much less."""
+FRUITLESS: Final = 4
+"""Times in a row that a peer is told what is here, and takes none of it, before there is a pause after each."""
 ANSWERS: Final = 64
 """Wants that are answered at once."""
 _LENGTH_BYTES: Final = 4
@@ -118,7 +119,7 @@ class Bitswap:
     async def _serve(self, peer: ID, queue: "_Queue") -> None:
         """Answers what is queued, also what is added meanwhile. A peer that reads too slowly loses its queue."""
         stream: Any = None
-        done = False
+        done, fruitless = False, 0
         try:
             while await queue.is_filled():
                 async with self._serving:
@@ -126,7 +127,8 @@ class Bitswap:
                     if answers:
                         stream = stream or await self._host.new_stream(peer, [PROTOCOL])
                         await self._write(stream, answers, queue)
-                if not any(answer.blocks for answer in answers):
+                fruitless = 0 if any(answer.blocks for answer in answers) else fruitless + 1
+                if fruitless > FRUITLESS:
                     await trio.sleep(BREATHER)
             self._drop(peer, queue)  # from here on, a want begins another task
             if stream is not None:

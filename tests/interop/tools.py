@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -115,6 +116,11 @@ class Talking:
     def __exit__(self, *_: object) -> None:
         self.kill()
         self._log.close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
 
 
 def kubo_core(folder: Path) -> Talking:
