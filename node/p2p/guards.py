@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -95,11 +95,24 @@ async def running(service: Service) -> AsyncIterator[None]:
                 await manager.stop()
 
 
+class NoLock:
+    """In place of a lock that nothing needs, since one task alone comes there, or nobody waits while he holds it. Every
+    lock of trio's is a turn of its scheduler, and there were four of these for each frame."""
+
+    def __init__(self) -> None:
+        self.read_lock = self.write_lock = nullcontext
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
 class Socket(TrioTCPStream):
     """Noise asks the kernel for two bytes, then for the message whose length they say. Here it gets what has come."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self.read_lock = self.write_lock = NoLock()  # type: ignore[assignment]  # the muxer writes and reads in turn
         self._ahead, self._taken = b"", 0
 
     async def read(self, n: int | None = None) -> bytes:
@@ -127,6 +140,7 @@ class Stream(YamuxStream):
         self._room = 0
         self._news = trio.lowlevel.ParkingLot()
         super().__init__(*args, **kwargs)
+        self.window_lock = self.rw_lock = NoLock()  # type: ignore[assignment]
         self._unanswered = 0  # bytes read
 
     @property
@@ -170,7 +184,6 @@ class Muxer(Yamux):
             with suppress(Exception):
                 await self.secured_conn.close()
             raise RawConnError(f"connection closed: one frame took more than {WRITE_TIME:g} s")
-        await trio.lowlevel.checkpoint()
 
     def _finalize_stream_locked(self, stream: YamuxStream, *, fully_closed: bool) -> None:
         if fully_closed and stream.reset_received:

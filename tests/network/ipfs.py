@@ -1,14 +1,18 @@
 """A checkpoint of 20 MB by each way into IPFS: the same CID, and the speed beside a bare libp2p stream of it.
 
 The other side is another process: a node of ours, Kubo's core (0.22), or js-ipfs. Each way is measured beside a bare
-stream of the same moments, between two processes of ours, with the same host and guards; blocks are hashed and stay in
-memory. `on the disk` is the same with a block store in which each block is synced, as a node has it.
+stream of the same moments in the same direction between the same two programs, and, where those are not both ours,
+beside one between two processes of ours; HTTP has the latter alone. (Kubo mounts a stream on a local socket: its bare
+streams are copied once more.) Blocks are hashed and stay in memory. `on the disk` is the same with a block store in
+which each block is synced, as a node has it.
 """
 
 import asyncio
 import json
 import os
+import socket
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,8 +34,9 @@ from node.fetch import Fetcher
 from node.ipfs.embedded import Embedded
 from node.ipfs.kubo import Kubo
 from node.messages import MAX_PIECES, PIECES_BUDGET, WANT, Pieces, Want
+from node.p2p import wire
 from node.p2p.door import Door
-from tests.interop.tools import JsIpfs, Talking, js_ipfs, kubo_core
+from tests.interop.tools import JsIpfs, Talking, free_port, js_ipfs, kubo_core
 from tests.unit.node.ipfs_parts import blocks_of
 from tests.unit.node.p2p_parts import make_door
 
@@ -40,7 +45,8 @@ SIZE = 20_000_000
 TURNS = 9
 WANTED = 0.5
 """Of a bare stream's speed."""
-BARE = "/bare/1"
+BARE = "/x/bare/1"
+"""Kubo mounts only protocols that begin so."""
 
 
 @dataclass
@@ -107,6 +113,9 @@ async def _ours(bench: "Bench", folder: Path) -> None:
 async def _kubo(bench: "Bench", folder: Path, serving: Talking, core: Talking) -> None:
     core_id = await bench.door.connect(_address(core))
     await asyncio.to_thread(core.ask, do="connect", addr=serving.facts["addr"])
+    assert await asyncio.to_thread(core.ask, do="listen", protocol=BARE, to=_local(serving.facts["bare"]))
+    port = free_port()
+    assert await asyncio.to_thread(core.ask, do="forward", protocol=BARE, at=_local(port), peer=bench.peer)
 
     async def into_core(to: Any) -> None:
         """Each turn another file: Kubo keeps what it has had. It pins the file, which fetches it into its own
@@ -121,8 +130,10 @@ async def _kubo(bench: "Bench", folder: Path, serving: Talking, core: Talking) -
         got.unlink()
 
     assert await asyncio.to_thread(core.ask, do="get", cid=str(bench.cid), to=str(folder / "first"))
-    await bench.way("Kubo core to embedded by bitswap", bench.bitswap(core_id))
-    await bench.way("embedded to Kubo core by bitswap", into_core, to=None)
+    from_core = lambda: bench.stream(core_id)  # noqa: E731
+    to_core = lambda: asyncio.to_thread(_pull, port)  # noqa: E731
+    await bench.way("Kubo core to embedded by bitswap", bench.bitswap(core_id), beside=from_core)
+    await bench.way("embedded to Kubo core by bitswap", into_core, to=None, beside=to_core)
 
 
 async def _kubo_alone(bench: "Bench", folder: Path, core: Talking, other: Talking) -> None:
@@ -183,12 +194,17 @@ class Bench:
         return lambda to: Fetcher(_nobody(), None, to, (_Bitswap(self.door, of),)).file(self.cid, SIZE)
 
     async def way(
-        self, what: str, transfer: Callable[[Any], Awaitable[None]], to: Any = Memory, counts: bool = True
-    ) -> None:
-        """`to`: makes what it goes into; None where that is not this process. `counts`: must be fast enough."""
-        speeds, bare = [], []
+        self, what: str, transfer: Callable[[Any], Awaitable[None]], to: Any = Memory,
+        beside: Callable[[], Awaitable[None]] | None = None, counts: bool = True,
+    ) -> None:  # fmt: skip
+        """`to`: makes what it goes into; None where that is not this process. `beside`: a bare stream between the two,
+        where they are not both ours. `counts`: must be fast enough."""
+        speeds: list[float] = []
+        bare: dict[str, list[float]] = {"of ours": []}
         for _ in range(TURNS):
-            bare.append(SIZE / 1e6 / await self._bare())
+            bare["of ours"].append(await _speed(lambda: self.stream(self.peer)))
+            if beside:
+                bare.setdefault("of the two", []).append(await _speed(beside))
             place = to and to()
             self.began = time.perf_counter()
             self.ended = 0.0
@@ -197,19 +213,24 @@ class Bench:
             speeds.append(SIZE / 1e6 / (self.ended - self.began))
             if place is not None:
                 assert not place.missing(self.cid), what
-        ratio = median(speed / beside for speed, beside in zip(speeds, bare, strict=True))
+        line = f"{what:56} {median(speeds):6.1f} MB/s"
+        for whose, streams in bare.items():
+            ratio = median(speed / stream for speed, stream in zip(speeds, streams, strict=True))
+            line += f"; a bare stream {whose} {median(streams):6.1f} MB/s: {ratio:.0%}"
+        print(line, flush=True)
         if counts:
             self.results[what] = ratio
-        print(
-            f"{what:56} {median(speeds):6.1f} MB/s, a bare stream {median(bare):6.1f} MB/s: {ratio:.0%}",
-            flush=True,
-        )
 
-    async def _bare(self) -> float:
-        began = time.perf_counter()
-        reply = await self.door.ask(self.peer, BARE, b"", timeout=60, max_reply=SIZE)
+    async def stream(self, peer: str) -> None:
+        reply = await self.door.ask(peer, BARE, b"", timeout=60, max_reply=SIZE)
         assert len(reply) == SIZE
-        return time.perf_counter() - began
+
+
+async def _speed(transfer: Callable[[], Awaitable[None]]) -> float:
+    """MB/s."""
+    began = time.perf_counter()
+    await transfer()
+    return SIZE / 1e6 / (time.perf_counter() - began)
 
 
 class _Bitswap:
@@ -237,6 +258,21 @@ def _address(core: Talking) -> str:
     return addr if "/p2p/" in addr else f"{addr}/p2p/{core.facts['id']}"
 
 
+def _local(port: int) -> str:
+    return f"/ip4/127.0.0.1/tcp/{port}"
+
+
+def _pull(port: int) -> None:
+    """What Kubo's mount gives: a reply of our own protocol."""
+    size, piece = wire.HEADER.size + SIZE, bytearray(1 << 20)
+    with socket.create_connection(("127.0.0.1", port)) as pipe:
+        pipe.sendall(wire.HEADER.pack(wire.OK, 0))
+        while size > 0:
+            read = pipe.recv_into(piece)
+            assert read, f"{size} bytes are missing"
+            size -= read
+
+
 # --- the other node ----------------------------------------------------------------------------------------
 
 
@@ -258,15 +294,28 @@ async def _serve(store: Blockstore) -> None:
     async def stream(peer: str, request: bytes) -> bytes:
         return bare
 
-    door = make_door(handlers={WANT: want, BARE: stream, "/x/bare/1.0": stream}, blocks=blocks)
+    door = make_door(handlers={WANT: want, BARE: stream}, blocks=blocks)
     await door.start()
-    print(json.dumps({"addr": door.addrs[0]}), flush=True)
+    mounted = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=_answer, args=(mounted, bare), daemon=True).start()
+    print(json.dumps({"addr": door.addrs[0], "bare": mounted.getsockname()[1]}), flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         order = json.loads(line)
         made, parts_of = split_file(os.urandom(order["size"]))
         for name, block in parts_of.items():
             store.put_block(block, name.codec)
         print(json.dumps({"result": str(made)}), flush=True)
+
+
+def _answer(mounted: socket.socket, body: bytes) -> None:
+    """To each connection the same reply of our own protocol, for Kubo's bare streams."""
+    while True:
+        pipe, _ = mounted.accept()
+        with pipe, pipe.makefile("rb") as asked:
+            asked.read(wire.HEADER.size)
+            pipe.sendall(wire.HEADER.pack(wire.OK, len(body)) + body)
+            pipe.shutdown(socket.SHUT_WR)
+            asked.read()
 
 
 if __name__ == "__main__":
