@@ -43,7 +43,7 @@ devnet: install  ## mine on a network of your own; the chain lives in .devnet
 ALONE := tests/functional tests/interop
 test: install  ## run every test (a quarter of an hour on 2 cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ALONE:%=--ignore %)
-	$(BIN)/python -m pytest $(ALONE)
+	$(BIN)/python -m pytest --durations 12 $(ALONE)
 
 check: install  ## lint, formatting, types, and the test of the house
 	$(BIN)/ruff check .

@@ -2,9 +2,9 @@
 
 The other side is another process: a node of ours, Kubo's core (0.22), or js-ipfs. Each way is measured beside a bare
 stream of the same moments in the same direction between the same two programs, and, where those are not both ours,
-beside one between two processes of ours; HTTP has the latter alone. (Kubo mounts a stream on a local socket: its bare
-streams are copied once more.) Blocks are hashed and stay in memory. `on the disk` is the same with a block store in
-which each block is synced, as a node has it.
+beside one between two processes of ours. (Kubo mounts a stream on a local socket: its bare streams are copied once
+more. A daemon's is one bare HTTP request to it, `add` or `cat`.) Blocks are hashed and stay in memory. `on the disk` is
+the same with a block store in which each block is synced, as a node has it.
 """
 
 import asyncio
@@ -15,8 +15,10 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -47,6 +49,8 @@ WANTED = 0.5
 """Of a bare stream's speed."""
 BARE = "/x/bare/1"
 """Kubo mounts only protocols that begin so."""
+ADDED = "cid-version=1&raw-leaves=true&chunker=size-262144&pin=true"
+"""As `node.ipfs.daemon` adds a file."""
 
 
 @dataclass
@@ -168,10 +172,15 @@ async def _js_ipfs(bench: "Bench", folder: Path, daemon: JsIpfs) -> None:
         assert kubo._pinned == {bench.cid, other}, kubo.state
 
     try:
-        await bench.way("embedded to js-ipfs by the HTTP backend", into_daemon, to=None)
+        port = int(daemon.api.split("/")[4])
+        await bench.way(
+            "embedded to js-ipfs by the HTTP backend", into_daemon, to=None,
+            beside=lambda: asyncio.to_thread(_post, port, f"add?{ADDED}", os.urandom(SIZE)),
+        )  # fmt: skip
         await bench.way(
             "js-ipfs to embedded by the HTTP backend",
             lambda to: Fetcher(_nobody(), None, to, (kubo,)).file(bench.cid, SIZE),
+            beside=lambda: asyncio.to_thread(_post, port, f"cat?arg={bench.cid}"),
         )
     finally:
         looking.cancel()
@@ -195,16 +204,16 @@ class Bench:
 
     async def way(
         self, what: str, transfer: Callable[[Any], Awaitable[None]], to: Any = Memory,
-        beside: Callable[[], Awaitable[None]] | None = None, counts: bool = True,
+        beside: Callable[[], Awaitable[float]] | None = None, counts: bool = True,
     ) -> None:  # fmt: skip
-        """`to`: makes what it goes into; None where that is not this process. `beside`: a bare stream between the two,
-        where they are not both ours. `counts`: must be fast enough."""
+        """`to`: makes what it goes into; None where that is not this process. `beside`: the speed of a bare stream
+        between the two, where they are not both ours. `counts`: must be fast enough."""
         speeds: list[float] = []
         bare: dict[str, list[float]] = {"of ours": []}
         for _ in range(TURNS):
-            bare["of ours"].append(await _speed(lambda: self.stream(self.peer)))
+            bare["of ours"].append(await self.stream(self.peer))
             if beside:
-                bare.setdefault("of the two", []).append(await _speed(beside))
+                bare.setdefault("of the two", []).append(await beside())
             place = to and to()
             self.began = time.perf_counter()
             self.ended = 0.0
@@ -221,15 +230,16 @@ class Bench:
         if counts:
             self.results[what] = ratio
 
-    async def stream(self, peer: str) -> None:
+    async def stream(self, peer: str) -> float:
+        """MB/s."""
+        began = time.perf_counter()
         reply = await self.door.ask(peer, BARE, b"", timeout=60, max_reply=SIZE)
         assert len(reply) == SIZE
+        return _speed(began)
 
 
-async def _speed(transfer: Callable[[], Awaitable[None]]) -> float:
+def _speed(began: float) -> float:
     """MB/s."""
-    began = time.perf_counter()
-    await transfer()
     return SIZE / 1e6 / (time.perf_counter() - began)
 
 
@@ -262,15 +272,28 @@ def _local(port: int) -> str:
     return f"/ip4/127.0.0.1/tcp/{port}"
 
 
-def _pull(port: int) -> None:
-    """What Kubo's mount gives: a reply of our own protocol."""
-    size, piece = wire.HEADER.size + SIZE, bytearray(1 << 20)
+def _pull(port: int) -> float:
+    """What Kubo's mount gives: a reply of our own protocol. MB/s."""
+    size, piece, began = wire.HEADER.size + SIZE, bytearray(1 << 20), time.perf_counter()
     with socket.create_connection(("127.0.0.1", port)) as pipe:
         pipe.sendall(wire.HEADER.pack(wire.OK, 0))
         while size > 0:
             read = pipe.recv_into(piece)
             assert read, f"{size} bytes are missing"
             size -= read
+    return _speed(began)
+
+
+def _post(port: int, what: str, file: bytes = b"") -> float:
+    """One request to a daemon's API. MB/s."""
+    body = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' + file + b"\r\n--b--\r\n"
+    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as daemon:
+        began = time.perf_counter()
+        daemon.request("POST", f"/api/v0/{what}", body, {"Content-Type": "multipart/form-data; boundary=b"})
+        reply = daemon.getresponse()
+        data = reply.read()
+        assert reply.status == HTTPStatus.OK and (file or len(data) == SIZE), data[:200]
+        return _speed(began)
 
 
 # --- the other node ----------------------------------------------------------------------------------------
