@@ -141,11 +141,13 @@ class Mempool:
 
     def _state_after(self, sender: Address, state: State, height: int) -> State:
         """After what waits of a sender; `state`, or one that was kept since the head moved."""
-        if sender in self._after:
-            return self._after[sender]
-        for _, earlier in sorted(self._by_sender.get(sender, {}).items()):
-            apply_transaction(self.params, state, height, earlier)
-        return state
+        if sender not in self._after and (waiting := self._by_sender.get(sender)):
+            for _, earlier in sorted(waiting.items()):
+                apply_transaction(self.params, state, height, earlier)
+            self._after[sender] = (
+                state  # also for the next one, should this one be refused: it changes nothing then
+            )
+        return self._after.get(sender, state)
 
     def _keep(self, transaction: Transaction) -> None:
         payload = transaction.payload

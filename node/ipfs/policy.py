@@ -32,9 +32,7 @@ class Policy:
         self._shares = shares
         self._pins = pins
         self._made: dict[Cid, tuple[Cid, Cid]] = {}  # block → its average and its model
-        self._audited: dict[
-            Cid, tuple[Cid, ...]
-        ] = {}  # block that may still be audited → what its audit reads
+        self._audited: dict[Cid, tuple[Cid, ...]] = {}  # live block → what its audit reads
 
     def kept(self) -> Kept:
         needed = frozenset(self._needed())

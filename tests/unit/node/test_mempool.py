@@ -107,6 +107,19 @@ def test_nonces_without_gaps_and_not_again():
     pool.add(to_bob(5), state, 1)
 
 
+def test_what_waits_is_applied_once_however_many_are_refused_after_it(monkeypatch):
+    """Else whoever fills the places of a sender makes each further transaction as dear as all of them."""
+    pool = pool_of(*map(to_bob, range(20)), alice=1_000_000)
+    pool.follow([], [], state_of(alice=1_000_000), 2)
+    applied = []
+    real = mempool.apply_transaction
+    monkeypatch.setattr(mempool, "apply_transaction", lambda *args: applied.append(args) or real(*args))
+    for _ in range(10):
+        with pytest.raises(WrongNonce):
+            pool.add(to_bob(30), state_of(alice=1_000_000), 2)
+    assert len(applied) == 20 + 10
+
+
 def test_a_sender_may_not_fill_the_pool(monkeypatch):
     monkeypatch.setattr(mempool, "PER_SENDER", 2)
     pool = pool_of(to_bob(0), to_bob(1), alice=100_000)
