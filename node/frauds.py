@@ -24,8 +24,6 @@ from node.proofs import Proofs
 
 log = structlog.get_logger("frauds")
 
-MAX_ACCUSATION: Final = 256
-"""Bytes."""
 IDLE_PAUSE: Final = 1.0
 """Seconds between two looks for something to replay."""
 CHUNK: Final = 4

@@ -23,13 +23,13 @@ from consensus.transition import check_block
 from deepblock.cid import Cid
 from deepblock.codec import Malformed, decode
 from deepblock.types import Block, Share
-from node.frauds import MAX_ACCUSATION, Frauds
+from node.frauds import Frauds
 from node.messages import MAX_BATCH, Accusation, Batch, topic_of
 from node.p2p.door import Door
 from node.p2p.events import Fault, Gossip, PeerDown, PeerUp, Validator
 from node.peers import BAN_SCORE, Peers
-from node.pipeline import MAX_BLOCK, MAX_TRANSACTION, BodyMissing, Disproved, Origin, Pipeline
-from node.shares import MAX_SHARE, Shares
+from node.pipeline import MAX_TRANSACTION, BodyMissing, Disproved, Origin, Pipeline
+from node.shares import Shares
 from node.sync.catch_up import Sync
 
 log = structlog.get_logger("gossip")
@@ -45,7 +45,13 @@ REMEMBERED: Final = 4_096
 TRANSACTIONS_A_SECOND: Final = 1_000.0
 TRANSACTIONS_AT_ONCE: Final = 4_000.0
 """Transactions of one neighbour that are checked: about a tenth of a core, and a burst."""
+MAX_BLOCK: Final = 64 << 10
+"""Bytes of a block without its body: K CIDs, and little else."""
+MAX_SHARE: Final = 64 << 10
+"""Bytes: K CIDs, and little else."""
 MAX_BATCH_MESSAGE: Final = MAX_BATCH + MAX_TRANSACTION + 1_024
+"""Bytes."""
+MAX_ACCUSATION: Final = 256
 """Bytes."""
 UNSERVED: Final = 20
 """Penalty points for a block whose body its author does not serve, nor anybody else."""

@@ -1,9 +1,10 @@
 """The one path of a block. Gossip, sync and the miner all enter it here:
 
-    bytes → decode (strict) → stateless checks → parent known? → contextual checks → apply (state delta) →
+    block → stateless checks → parent known? → contextual checks → body → apply (state delta) →
     audit (plan → replay on a worker → verdict) → commit (one batch: store + fork choice) → announce
 
-The rules are `consensus`; what a rule's refusal costs a peer is decided where the block came in.
+The rules are `consensus`; what a rule's refusal costs a peer is decided where the block came in, and was
+decoded, strictly.
 """
 
 import time
@@ -33,8 +34,6 @@ from node.verdicts import Verdicts
 
 log = structlog.get_logger("chain")
 
-MAX_BLOCK = 64 << 10
-"""Bytes of a block without its body: K CIDs, and little else."""
 MAX_TRANSACTION = 32 << 10
 """Bytes."""
 PROVISIONAL = 2

@@ -26,8 +26,6 @@ from node.verdicts import Verdicts
 
 log = structlog.get_logger("shares")
 
-MAX_SHARE: Final = 64 << 10
-"""Bytes: K CIDs, and little else."""
 CAPACITY: Final = 256
 """Shares that wait at once."""
 

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext, suppress
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -51,6 +52,9 @@ QUEUED_RPCS = 512
 """Outbound messages that wait for one slow neighbour; more are lost, as gossip may be."""
 AHEAD = 1 << 17
 """Bytes that are taken from the kernel at once."""
+NO_LOCK = nullcontext()
+"""In place of a lock that nothing needs: every lock of trio's is a turn of its scheduler, and there were four of these
+for each frame."""
 WRITE_TIME = 10.0
 """Seconds for one yamux frame (≤ 64 KiB) to leave; a connection that takes longer is dead."""
 
@@ -95,24 +99,12 @@ async def running(service: Service) -> AsyncIterator[None]:
                 await manager.stop()
 
 
-class NoLock:
-    """In place of a lock that nothing needs, since one task alone comes there, or nobody waits while he holds it. Every
-    lock of trio's is a turn of its scheduler, and there were four of these for each frame."""
-
-    def __init__(self) -> None:
-        self.read_lock = self.write_lock = nullcontext
-
-    async def __aenter__(self) -> None: ...
-
-    async def __aexit__(self, *_: object) -> None: ...
-
-
 class Socket(TrioTCPStream):
     """Noise asks the kernel for two bytes, then for the message whose length they say. Here it gets what has come."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.read_lock = self.write_lock = NoLock()  # type: ignore[assignment]  # the muxer writes and reads in turn
+        self.read_lock = self.write_lock = NO_LOCK  # type: ignore[assignment]  # the muxer writes and reads in turn
         self._ahead, self._taken = b"", 0
 
     async def read(self, n: int | None = None) -> bytes:
@@ -140,7 +132,8 @@ class Stream(YamuxStream):
         self._room = 0
         self._news = trio.lowlevel.ParkingLot()
         super().__init__(*args, **kwargs)
-        self.window_lock = self.rw_lock = NoLock()  # type: ignore[assignment]
+        self.window_lock = NO_LOCK  # type: ignore[assignment]  # nobody waits while he holds one of these two
+        self.rw_lock = SimpleNamespace(write_lock=nullcontext)  # type: ignore[assignment]
         self._unanswered = 0  # bytes read
 
     @property

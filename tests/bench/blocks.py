@@ -107,14 +107,18 @@ async def _import(folder: Path, head: Node, chain_of: list[tuple[Block, Body, in
         }
         runs = []
         for block, body, way in chain_of:
-            signed = _signed(body)
+            data, signed = encode(block), _signed(body)
             for transaction in body.transactions if way == WAIT else ():
                 mempool.add(transaction, chain.state(), block.height)
-            took = await _timed(pipelines[way].receive(decode(Block, encode(block)), Origin("bench")))
+            took = await _timed(_receive(pipelines[way], data))
             write = seconds(bare.write, database.last)
             runs.append(Run(took, write, seconds(_by_openssl, signed), seconds(_by_libsodium, signed)))
         assert chain.head == head, f"{chain.head} was reached, not {head}"
     return runs
+
+
+async def _receive(pipeline: Pipeline, data: bytes) -> None:
+    await pipeline.receive(decode(Block, data), Origin("bench"))
 
 
 async def _timed(action: Awaitable[object]) -> float:

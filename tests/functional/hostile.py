@@ -206,12 +206,7 @@ class Attacker:
         """A status: of a chain that is better than any, unless said."""
         return codec.encode(Status(network or self.network, nobody(), height, weight, own, ()))
 
-    def show(self, *blocks: Block) -> None:
-        """Claims a heavier chain, and has these blocks to show for it."""
-        self.status = self.claim()
-        self.headers = lambda locate: codec.encode(Shown(() if blocks[-1].id in locate.known else blocks))
-
-    def show_new(self, forge: Callable[[], Forged]) -> None:
+    def show(self, forge: Callable[[], Forged]) -> None:
         """Claims a heavier chain, and shows one more false block, made in this moment, to whoever begins to ask."""
 
         def headers(locate: Locate) -> bytes:

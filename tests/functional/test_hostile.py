@@ -346,16 +346,14 @@ async def undecodable_headers(scene: Scene, attacker: Attacker) -> None:
 
 
 @attack("headers that do not connect", "does not connect")
-async def unconnected(scene: Scene, attacker: Attacker) -> Block:
-    forged = scene.forger.block(scene.forger.header(parent=nobody()))
-    attacker.show(forged.block)
-    return forged.block
+async def unconnected(scene: Scene, attacker: Attacker) -> None:
+    attacker.show(lambda: scene.forger.block(scene.forger.header(parent=nobody())))
 
 
 @attack("a false block while catching up", "false segment")
 async def false_header(scene: Scene, attacker: Attacker) -> None:
     """Made when it is asked for: the victim mines on, and does not follow what has become too light."""
-    attacker.show_new(lambda: scene.forger.block(state=lambda index: junk(index) + bytes(2 << 20)))
+    attacker.show(lambda: scene.forger.block(state=lambda index: junk(index) + bytes(2 << 20)))
 
 
 @attack("a claim of more than there is to show", "more than it shows", banned=False)

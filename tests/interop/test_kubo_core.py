@@ -2,14 +2,12 @@
 
 import asyncio
 import os
-import socket
 
 import pytest
 
 from deepblock.blockstore import Blockstore
 from deepblock.unixfs import file_cid
-from node.p2p import wire
-from tests.interop.tools import free_port, kubo_core
+from tests.interop.tools import address, forwarded, kubo_core, pulled
 from tests.unit.node.ipfs_parts import embedded, fetch_file, serving
 from tests.unit.node.p2p_parts import until
 
@@ -23,11 +21,6 @@ LARGE = "/x/large/1.0"
 def core(tmp_path):
     with kubo_core(tmp_path / "kubo") as running:
         yield running
-
-
-def address(core) -> str:
-    (addr,) = [addr for addr in core.facts["addrs"] if addr.startswith("/ip4/127.0.0.1/tcp/")]
-    return addr if "/p2p/" in addr else f"{addr}/p2p/{core.facts['id']}"
 
 
 def test_a_checkpoint_goes_to_kubo_and_comes_from_it(core, tmp_path):
@@ -78,19 +71,10 @@ def test_a_large_answer_to_kubo_arrives_whole(core, tmp_path):
     async def large(peer: str, request: bytes) -> bytes:
         return answer
 
-    def pulled(port: int) -> bytes:
-        with socket.create_connection(("127.0.0.1", port)) as pipe, pipe.makefile("rb") as coming:
-            pipe.sendall(wire.HEADER.pack(wire.OK, 0))
-            status, length = wire.HEADER.unpack(coming.read(wire.HEADER.size))
-            assert status == wire.OK
-            return coming.read(length)
-
     async def scene():
         async with serving(Blockstore(tmp_path / "store"), handlers={LARGE: large}) as (door,):
             assert await asyncio.to_thread(core.ask, do="connect", addr=door.addrs[0])
-            port = free_port()
-            at = f"/ip4/127.0.0.1/tcp/{port}"
-            assert await asyncio.to_thread(core.ask, do="forward", protocol=LARGE, at=at, peer=door.peer_id)
+            port = await asyncio.to_thread(forwarded, core, LARGE, door.peer_id)
             async with asyncio.timeout(30):
                 assert await asyncio.to_thread(pulled, port) == answer
 

