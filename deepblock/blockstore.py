@@ -144,10 +144,14 @@ class Blockstore:
 
     def tree(self, cid: Cid) -> list[Cid]:
         """The block `cid` and, if it is a file's, those below it, as far as what names them is here."""
-        below = {cid: None}
+        return list(dict.fromkeys((cid, *(part.cid for part in self.parts(cid)))))
+
+    def parts(self, cid: Cid) -> list[unixfs.Part]:
+        """The pieces of a file in order, as far as what names them is here."""
+        known: list[unixfs.Part] = []
         with suppress(Missing, Malformed):
-            below |= dict.fromkeys(part.cid for part in self._walk(self._whole(cid, None)))
-        return list(below)
+            known.extend(self._walk(self._whole(cid, None)))
+        return known
 
     def all(self) -> Iterator[tuple[Cid, os.stat_result]]:
         """Every block with its file's facts, in no order."""

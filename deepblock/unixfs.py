@@ -23,11 +23,13 @@ LINKS = 174
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a file: the `size` bytes below `cid`, its leaves `height` levels down (0: it is one)."""
+    """A piece of a file: the `size` bytes below `cid`, from byte `start` of the file on, its leaves `height` levels down
+    (0: it is one)."""
 
     cid: Cid
     size: int
     height: int
+    start: int = 0
 
 
 def split_file(data: bytes) -> tuple[Cid, dict[Cid, bytes]]:
@@ -78,8 +80,8 @@ def parts(part: Part, block: bytes) -> list[Part]:
     if part.cid.codec != DAG_PB or block != _node(part.size, part.height, cids):
         raise Malformed(f"{part.cid}: not the canonical UnixFS node over {part.size} bytes")
     return [
-        Part(cid, size, part.height - 1)
-        for cid, size in zip(cids, _part_sizes(part.size, part.height), strict=True)
+        Part(cid, size, part.height - 1, part.start + at * _capacity(part.height - 1))
+        for at, (cid, size) in enumerate(zip(cids, _part_sizes(part.size, part.height), strict=True))
     ]
 
 

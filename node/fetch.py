@@ -87,17 +87,17 @@ class Fetcher:
             try:
                 async with asyncio.TaskGroup() as batches:
                     for _ in range(AHEAD):
-                        batches.create_task(self._fill(waiting, prefer, until))
+                        batches.create_task(self._fill(cid, waiting, prefer, until))
             except ExceptionGroup as failed:
                 raise failed.exceptions[0] from None
 
-    async def _fill(self, waiting: deque[Cid], prefer: str | None, until: float) -> None:
-        """Batch after batch of the `waiting` blocks into the block store. Raises NotAvailable, Malformed."""
+    async def _fill(self, file: Cid, waiting: deque[Cid], prefer: str | None, until: float) -> None:
+        """Batch after batch of the `waiting` blocks of a file into the block store. Raises NotAvailable, Malformed."""
         while waiting:
             if time.monotonic() > until:
                 raise NotAvailable(waiting[0])
             batch = [waiting.popleft() for _ in range(min(BATCH, len(waiting)))]
-            found = await self._from_anybody(batch, prefer)
+            found = await self._from_anybody(file, batch, prefer)
             waiting.extend(piece for piece in batch if piece not in found)
             await asyncio.to_thread(self._store, found)
 
@@ -109,13 +109,13 @@ class Fetcher:
                 raise codec.Malformed(f"{piece} is a block of {len(data)} bytes, at most {MAX_BLOCK}")
             self._blobs.put_verified(piece, data)
 
-    async def _from_anybody(self, cids: Sequence[Cid], prefer: str | None) -> dict[Cid, bytes]:
-        """Some of these blocks, from the first who has any. Raises NotAvailable."""
+    async def _from_anybody(self, file: Cid, cids: Sequence[Cid], prefer: str | None) -> dict[Cid, bytes]:
+        """Some of these blocks of a file, from the first who has any. Raises NotAvailable."""
         for peer in self._sources(prefer):
             if found := await self.pieces(peer, cids):
                 return found
         for source in self._further:
-            if found := await source.blocks(cids):
+            if found := await source.blocks(file, cids):
                 return found
         raise NotAvailable(cids[0])
 

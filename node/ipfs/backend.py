@@ -9,9 +9,9 @@ from deepblock.cid import Cid
 class Source(Protocol):
     """Somebody who may have blocks."""
 
-    async def blocks(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
-        """Those of these blocks that it has, each hashed here; in bounded time, and without an error: what cannot be
-        had is not among them."""
+    async def blocks(self, file: Cid, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+        """Those of these blocks of a file that it has, each hashed here; in bounded time, and without an error: what
+        cannot be had is not among them."""
         ...
 
 

@@ -54,7 +54,7 @@ class Embedded:
                         dials.create_task(self._dial(peer))
             await asyncio.sleep(TICK)
 
-    async def blocks(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+    async def blocks(self, file: Cid, cids: Sequence[Cid]) -> dict[Cid, bytes]:
         """A peer that dies half-way is followed by the next, for the rest."""
         found: dict[Cid, bytes] = {}
         for peer in self._sources():

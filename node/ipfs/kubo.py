@@ -25,9 +25,7 @@ BLOCKS_TIME: Final = 30.0
 """Seconds for the blocks of one request, all together."""
 CALL_TIME: Final = 300.0
 """Seconds for any other call: a large file has to be copied and hashed."""
-ABREAST: Final = 3
-"""Connections over which the blocks of one request come."""
-THREADS: Final = ABREAST + 3
+THREADS: Final = 4
 """Calls at once, those counted that nobody waits for any more."""
 
 T = TypeVar("T")
@@ -71,23 +69,18 @@ class Kubo:
                 pass
             await asyncio.sleep(self._pause.longer())
 
-    async def blocks(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+    async def blocks(self, file: Cid, cids: Sequence[Cid]) -> dict[Cid, bytes]:
         if not self._up:
             return {}
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, Unanswered):
             async with asyncio.timeout(BLOCKS_TIME):
                 await self._reading.acquire()
             try:
-                parts = [cids[start::ABREAST] for start in range(min(ABREAST, len(cids)))]
-                found = await asyncio.gather(*map(self._read, parts))
+                return await self._ask(
+                    lambda daemon: daemon.blocks(file, cids, self._store, BLOCKS_TIME), within=2 * BLOCKS_TIME
+                )
             finally:
                 self._reading.release()
-            return {cid: data for part in found for cid, data in part.items()}
-        return {}
-
-    async def _read(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
-        with suppress(Unanswered):
-            return await self._ask(lambda daemon: daemon.blocks(cids, BLOCKS_TIME), within=2 * BLOCKS_TIME)
         return {}
 
     async def keep(self, files: Collection[Cid]) -> None:

@@ -54,11 +54,11 @@ def test_a_daemon_killed_in_the_middle_is_named_and_another_source_ends_the_tran
     class Watched(Kubo):
         calls = 0
 
-        async def blocks(self, cids):
+        async def blocks(self, file, cids):
             self.calls += 1
             if self.calls == 3:
                 asyncio.get_running_loop().call_later(0.05, daemon.kill)
-            return await super().blocks(cids[:8])
+            return await super().blocks(file, cids[:8])
 
     async def scene():
         backend = Watched(daemon.api, ours, tmp_path / "pins.json")

@@ -258,8 +258,8 @@ class _Bitswap:
         self._source = Embedded(door, ())
         self._source._sources = lambda: [peer]  # type: ignore[method-assign]
 
-    async def blocks(self, cids: Any) -> dict[Cid, bytes]:
-        return await self._source.blocks(cids)
+    async def blocks(self, file: Cid, cids: Any) -> dict[Cid, bytes]:
+        return await self._source.blocks(file, cids)
 
 
 def _as_a_node() -> None:

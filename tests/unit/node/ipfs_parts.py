@@ -57,7 +57,7 @@ async def serving(*stores: Blockstore, **kwargs) -> AsyncIterator[list[Door]]:
 async def fetch_file(source, store: Blockstore, cid: Cid, at_once: int = 64) -> None:
     """As a Fetcher does, from this source alone."""
     while missing := store.missing(cid):
-        found = await source.blocks(missing[:at_once])
+        found = await source.blocks(cid, missing[:at_once])
         assert found, f"{missing[0]} is not to be had"
         for name, data in found.items():
             store.put_block(data, name.codec)
@@ -73,6 +73,7 @@ class StandInDaemon:
     in place of the truth."""
 
     files: dict[str, bytes] = field(default_factory=dict)  # blocks by CID
+    whole: dict[str, bytes] = field(default_factory=dict)
     pins: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     answer: Callable[[str], bytes | None] = lambda path: None
@@ -82,6 +83,7 @@ class StandInDaemon:
     def hold(self, data: bytes) -> Cid:
         cid, blocks = split_file(data)
         self.files |= {str(name): block for name, block in blocks.items()}
+        self.whole[str(cid)] = data
         return cid
 
     def reply(self, url: str, body: bytes) -> tuple[int, bytes]:
@@ -95,7 +97,10 @@ class StandInDaemon:
                 return 200, json.dumps({"Version": "0.99.0"}).encode()
             case "/block/get" if name in self.files:
                 return 200, self.files[name]
-            case "/block/get":
+            case "/cat" if name in self.whole:
+                start, size = int(query.get("offset", ["0"])[0]), int(query["length"][0])
+                return 200, self.whole[name][start : start + size]
+            case "/block/get" | "/cat":
                 return 500, json.dumps({"Message": "context deadline exceeded", "Type": "error"}).encode()
             case "/add":
                 assert query["raw-leaves"] == ["True"] and query["cid-version"] == ["1"]

@@ -21,7 +21,7 @@ class Shelf:
     def __init__(self, blocks, lives=1_000, at_once=4):
         self.blocks_here, self.lives, self.at_once = blocks, lives, at_once
 
-    async def blocks(self, cids):
+    async def blocks(self, file, cids):
         self.lives -= 1
         here = [cid for cid in cids if cid in self.blocks_here and self.lives >= 0]
         return {cid: self.blocks_here[cid] for cid in here[: self.at_once]}
@@ -45,10 +45,10 @@ def test_while_some_blocks_are_written_the_next_ones_come(tmp_path):
             super().__init__(blocks, at_once=100)
             self.both = asyncio.Barrier(2)
 
-        async def blocks(self, cids):
+        async def blocks(self, file, cids):
             if len(cids) > 1:
                 await self.both.wait()
-            return await super().blocks(cids)
+            return await super().blocks(file, cids)
 
     async def fetched(cid, blocks):
         async with asyncio.timeout(10):

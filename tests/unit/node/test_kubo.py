@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from deepblock.blockstore import MAX_BLOCK, Blockstore
-from deepblock.unixfs import file_cid
+from deepblock.unixfs import file_cid, split_file
 from node.backoff import LONGEST_PAUSE
 from node.ipfs import daemon, kubo
 from node.ipfs.kubo import Kubo
@@ -48,7 +48,62 @@ def test_a_file_comes_in_by_its_blocks(store, tmp_path):
             assert backend.state == "up, version 0.99.0"
             await fetch_file(backend, store, cid)
             assert store.get_file(cid, len(data)) == data
-            assert await backend.blocks([file_cid(b"nobody has it"), cid]) == {cid: store.get_block(cid)}
+            assert await backend.blocks(cid, [cid, file_cid(b"nobody has it")]) == {cid: store.get_block(cid)}
+
+    with standing_in() as fake:
+        asyncio.run(scene(fake))
+
+
+def test_leaves_side_by_side_are_one_request(store, tmp_path):
+    async def scene(fake):
+        data = os.urandom(3_000_000)
+        cid = fake.hold(data)
+        _, blocks = split_file(data)
+        for here in (name for at, name in enumerate(blocks) if at in (4, 5)):
+            store.put_block(blocks[here], here.codec)
+        async with running(backend_for(fake.addr, store, tmp_path)) as backend:
+            await fetch_file(backend, store, cid)
+            assert store.get_file(cid, len(data)) == data
+            assert [path for path in fake.asked if path != "/version"] == ["/block/get", "/cat", "/cat"]
+
+    with standing_in() as fake:
+        asyncio.run(scene(fake))
+
+
+def test_what_a_stream_breaks_off_before_comes_block_by_block(store, tmp_path):
+    async def scene(fake):
+        data = os.urandom(1_000_000)
+        cid = fake.hold(data)
+        leaves = list(split_file(data)[1])[:-1]
+        async with running(backend_for(fake.addr, store, tmp_path)) as backend:
+            store.put_block(split_file(data)[1][cid], cid.codec)
+            for stream in (data[:300_000], b""):
+                fake.answer = lambda path, stream=stream: stream if path == "/cat" else None
+                assert list(await backend.blocks(cid, leaves)) == leaves
+            del fake.files[str(leaves[2])]
+            assert list(await backend.blocks(cid, leaves)) == leaves[:2]
+            assert backend.state.startswith("up")
+
+    with standing_in() as fake:
+        asyncio.run(scene(fake))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda data: bytes(len(data)), "it sent other bytes for block bafk"),
+        (lambda data: data + b"more", "it sent more than 1000000 bytes of file bafy"),
+    ],
+)
+def test_a_stream_of_other_bytes_is_a_lie(store, tmp_path, change, reason):
+    async def scene(fake):
+        data = os.urandom(1_000_000)
+        cid = fake.hold(data)
+        store.put_block(split_file(data)[1][cid], cid.codec)
+        async with running(backend_for(fake.addr, store, tmp_path)) as backend:
+            fake.answer = lambda path: change(data) if path == "/cat" else None
+            assert await backend.blocks(cid, store.missing(cid)) == {}
+            assert backend.state.startswith("down: ") and reason in backend.state
 
     with standing_in() as fake:
         asyncio.run(scene(fake))
@@ -95,7 +150,7 @@ def test_without_an_address_it_is_off(store, tmp_path):
         backend = backend_for("", store, tmp_path)
         await backend.run()
         await backend.keep([file_cid(b"x")])
-        assert await backend.blocks([file_cid(b"x")]) == {}
+        assert await backend.blocks(file_cid(b"x"), [file_cid(b"x")]) == {}
         assert backend.state == "off"
 
     asyncio.run(scene())
@@ -107,12 +162,12 @@ def test_a_daemon_that_goes_is_down_and_comes_back(store, tmp_path, monkeypatch)
     async def scene(fake):
         cid = fake.hold(os.urandom(300_000))
         async with running(backend_for(fake.addr, store, tmp_path, looks=0.1)) as backend:
-            assert await backend.blocks([cid])
+            assert await backend.blocks(cid, [cid])
             fake.close()
-            assert await backend.blocks([cid]) == {}
+            assert await backend.blocks(cid, [cid]) == {}
             await until(lambda: backend.state == "down: nothing answers there")
             began = time.monotonic()
-            assert await backend.blocks([cid]) == {}
+            assert await backend.blocks(cid, [cid]) == {}
             assert time.monotonic() - began < 0.1  # a daemon that is down is not asked
             with standing_in(port=int(fake.addr.rpartition("/")[2])):
                 await until(lambda: backend.state == "up, version 0.99.0")
@@ -163,7 +218,7 @@ def test_a_lie_is_seen_and_named_and_changes_nothing(store, tmp_path, name):
                 await backend.keep([kept])
                 assert backend._pinned == set()
             else:
-                assert await backend.blocks([wanted]) == {}
+                assert await backend.blocks(wanted, [wanted]) == {}
                 assert not store.has(wanted)
             assert backend.state.startswith("down: ") and reason in backend.state
 
@@ -183,7 +238,7 @@ def test_a_slow_daemon_holds_up_nobody_for_longer_than_its_time(store, tmp_path,
         async with running(backend_for(fake.addr, store, tmp_path)) as backend:
             fake.answer = slow
             began = time.monotonic()
-            assert await backend.blocks([cid]) == {}
+            assert await backend.blocks(cid, [cid]) == {}
             assert time.monotonic() - began < 2
             assert backend.state == "down: it takes too long to answer"
 

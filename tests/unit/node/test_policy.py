@@ -136,7 +136,7 @@ class Backend:
     async def keep(self, files):
         self.files = set(files)
 
-    async def blocks(self, cids):
+    async def blocks(self, file, cids):
         return {}
 
 
