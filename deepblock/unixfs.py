@@ -7,13 +7,12 @@ So a node is checked by writing it again, and a file that is laid out otherwise 
 block, before its leaves are fetched.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from deepblock.cid import DAG_PB, RAW, Cid, cid_of_block
 from deepblock.codec import Malformed
-from deepblock.protobuf import fields, number, string
+from deepblock.protobuf import fields, head, number, string
 
 CHUNK = 262_144
 """Bytes in every leaf but the last."""
@@ -73,10 +72,11 @@ def parts(part: Part, block: bytes) -> list[Part]:
         if part.cid.codec != RAW or len(block) != part.size:
             raise Malformed(f"{part.cid}: not a leaf of {part.size} bytes")
         return []
+    _, holes = _frame(part.size, part.height)
     try:
-        cids = [Cid(link) for link in _links(block)]
+        cids = [Cid(block[hole : hole + Cid.SIZE]) for hole in holes]
     except ValueError as error:
-        raise Malformed(f"{part.cid}: {error}") from error
+        raise Malformed(f"{part.cid}, as a UnixFS node over {part.size} bytes: {error}") from error
     if part.cid.codec != DAG_PB or block != _node(part.size, part.height, cids):
         raise Malformed(f"{part.cid}: not the canonical UnixFS node over {part.size} bytes")
     return [
@@ -111,27 +111,35 @@ def _stored_size(size: int, height: int) -> int:
     """Bytes of all blocks of a part together, nodes included: what dag-pb calls Tsize."""
     if height == 0:
         return size
-    below = _part_sizes(size, height)
-    node = _node(size, height, [_SOME_CID] * len(below))
-    return len(node) + sum(_stored_size(part, height - 1) for part in below)
+    frame, _ = _frame(size, height)
+    return len(frame) + sum(_stored_size(part, height - 1) for part in _part_sizes(size, height))
 
 
 # dag-pb is PBNode {1: Data, 2: repeated PBLink {1: Hash, 2: Name, 3: Tsize}}, links first;
 # UnixFS, as its Data, is {1: Type (2 means file), 3: filesize, 4: repeated blocksizes}.
 
-_SOME_CID = cid_of_block(b"", RAW)
-
 
 def _node(size: int, height: int, cids: list[Cid]) -> bytes:
+    frame, holes = _frame(size, height)
+    node = bytearray(frame)
+    for hole, cid in zip(holes, cids, strict=True):
+        node[hole : hole + Cid.SIZE] = cid
+    return bytes(node)
+
+
+@lru_cache(maxsize=64)
+def _frame(size: int, height: int) -> tuple[bytes, tuple[int, ...]]:
+    """The node over these bytes with a hole for each link's CID, and where the holes are."""
     below = _part_sizes(size, height)
-    if len(cids) != len(below):
-        raise Malformed(f"a UnixFS node over {size} bytes has {len(below)} links, not {len(cids)}")
-    links = b"".join(
-        string(2, string(1, cid) + string(2, b"") + number(3, _stored_size(part, height - 1)))
-        for cid, part in zip(cids, below, strict=True)
-    )
+    node, holes = bytearray(), []
+    for part in below:
+        after = string(2, b"") + number(3, _stored_size(part, height - 1))
+        cid = head(1, Cid.SIZE)
+        node += head(2, len(cid) + Cid.SIZE + len(after)) + cid
+        holes.append(len(node))
+        node += bytes(Cid.SIZE) + after
     unixfs = number(1, 2) + number(3, size) + b"".join(number(4, part) for part in below)
-    return links + string(1, unixfs)
+    return bytes(node + string(1, unixfs)), tuple(holes)
 
 
 def _stated_size(node: bytes) -> int:
@@ -142,10 +150,3 @@ def _stated_size(node: bytes) -> int:
                     return size
     raise Malformed("a dag-pb node that is no UnixFS file")
 
-
-def _links(node: bytes) -> Iterator[bytes]:
-    for field, link in fields(node):
-        if field == 2 and isinstance(link, bytes):
-            for inner, cid in fields(link):
-                if inner == 1 and isinstance(cid, bytes):
-                    yield cid

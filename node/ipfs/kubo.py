@@ -25,7 +25,9 @@ BLOCKS_TIME: Final = 30.0
 """Seconds for the blocks of one request, all together."""
 CALL_TIME: Final = 300.0
 """Seconds for any other call: a large file has to be copied and hashed."""
-THREADS: Final = 4
+ABREAST: Final = 2
+"""Requests for blocks at once: what one has brought is hashed while the daemon answers the other."""
+THREADS: Final = ABREAST + 3
 """Calls at once, those counted that nobody waits for any more."""
 
 T = TypeVar("T")
@@ -51,7 +53,7 @@ class Kubo:
         self._looks = looks
         self._pause = Pause()
         self._threads = 0
-        self._reading, self._keeping = asyncio.Semaphore(), asyncio.Lock()
+        self._reading, self._keeping = asyncio.Semaphore(ABREAST), asyncio.Lock()
         self._failed = asyncio.Event()
 
     async def run(self) -> None:

@@ -99,7 +99,7 @@ async def _measure(folder: Path, cid: Cid, serving: Talking) -> dict[str, float]
         with kubo_core(folder / "kubo1") as core:
             await _to_kubo(bench, folder, serving, core)
         with kubo_core(folder / "kubo") as core, kubo_core(folder / "kubo2") as other:
-            await _kubo_alone(bench, folder, core, other)
+            await _kubo_alone(bench, folder, serving, core, other)
         with js_ipfs(folder / "js-ipfs") as daemon:
             await _js_ipfs(bench, folder, daemon)
         return bench.results
@@ -148,9 +148,14 @@ async def _to_kubo(bench: "Bench", folder: Path, serving: Talking, core: Talking
     await bench.way("embedded to Kubo core by bitswap", into_core, to=None, beside=beside)
 
 
-async def _kubo_alone(bench: "Bench", folder: Path, core: Talking, other: Talking) -> None:
+async def _kubo_alone(
+    bench: "Bench", folder: Path, serving: Talking, core: Talking, other: Talking
+) -> None:
     """What Kubo reaches with itself, for comparison."""
     await asyncio.to_thread(other.ask, do="connect", addr=address(core))
+    mounted = f"/ip4/127.0.0.1/tcp/{serving.facts['bare']}"
+    assert await asyncio.to_thread(core.ask, do="listen", protocol=BARE, to=mounted)
+    port = await asyncio.to_thread(forwarded, other, BARE, core.facts["id"])
 
     async def into_other(to: Any) -> None:
         source = folder / "source"
@@ -160,7 +165,10 @@ async def _kubo_alone(bench: "Bench", folder: Path, core: Talking, other: Talkin
         assert await asyncio.to_thread(other.ask, do="pin", cid=cid)
         bench.ended = time.perf_counter()
 
-    await bench.way("Kubo core to Kubo core by bitswap", into_other, to=None, counts=False)
+    beside = lambda: asyncio.to_thread(_pull, port)  # noqa: E731
+    await bench.way(
+        "Kubo core to Kubo core by bitswap", into_other, to=None, beside=beside, counts=False
+    )
 
 
 async def _js_ipfs(bench: "Bench", folder: Path, daemon: JsIpfs) -> None:
