@@ -241,7 +241,7 @@ def _wide_integer(bounds: Integer) -> tuple[Encoder, Decoder]:
 
 def _list(write_item: Encoder, read_item: Decoder) -> tuple[Encoder, Decoder]:
     def write(value: tuple[Any, ...]) -> bytes:
-        return _head(4, len(value)) + b"".join(map(write_item, value))
+        return b"".join((_head(4, len(value)), *map(write_item, value)))
 
     def read(value: Any) -> tuple[Any, ...]:
         if type(value) is not list:
@@ -264,7 +264,10 @@ def _map(cls: type) -> tuple[Encoder, Decoder]:
     readers = [(name, read) for name, (_, read) in fields.items()]
 
     def write(value: Any) -> bytes:
-        return head + b"".join([key + write(getattr(value, name)) for key, name, write in entries])
+        pieces = [head]
+        for key, name, write in entries:
+            pieces += key, write(getattr(value, name))
+        return b"".join(pieces)
 
     def keep(value: Any) -> bytes:
         kept: dict[str, Any] = vars(value)
