@@ -22,7 +22,7 @@ LINKS = 174
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a file: the `size` bytes below `cid`, from byte `start` of the file on, its leaves `height` levels down
+    """A piece of a file: the `size` bytes below `cid`, from byte `start` on, its leaves `height` levels down
     (0: it is one)."""
 
     cid: Cid
@@ -149,4 +149,3 @@ def _stated_size(node: bytes) -> int:
                 if inner == 3 and isinstance(size, int):
                     return size
     raise Malformed("a dag-pb node that is no UnixFS file")
-

@@ -5,13 +5,13 @@ import random
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import TypeVar
 
 import structlog
 
 from deepblock import codec
 from deepblock.blockstore import MAX_BLOCK, Blockstore
 from deepblock.cid import Cid, cid_of_block
+from node import car
 from node.ipfs.backend import Source
 from node.messages import (
     HEADERS,
@@ -20,7 +20,6 @@ from node.messages import (
     WANT,
     Chain,
     Locate,
-    Pieces,
     Pool,
     Want,
 )
@@ -39,8 +38,6 @@ BATCH = 32
 """Blocks of a file that are asked for at once. A reply holds half as many full ones: the rest is asked for again."""
 AHEAD = 2
 """Batches of a file under way: while one is written to the disk, the next one comes."""
-
-T = TypeVar("T")
 
 
 class NotAvailable(Exception):
@@ -63,7 +60,9 @@ class Fetcher:
 
     async def chain(self, peer: str, known: tuple[Cid, ...]) -> Chain:
         """Raises DoorError, Malformed."""
-        return await self._ask(peer, HEADERS, Locate(known), Chain, HEADERS_TIMEOUT)
+        locate = codec.encode(Locate(known))
+        data = await self._door.ask(peer, HEADERS, locate, timeout=HEADERS_TIMEOUT, max_reply=MAX_REPLY)
+        return codec.decode(Chain, data, MAX_REPLY)
 
     async def pool(self, peer: str) -> tuple[Cid, ...]:
         """The transactions that wait there. Raises DoorError, Malformed."""
@@ -128,28 +127,21 @@ class Fetcher:
 
     async def pieces(self, peer: str, cids: Sequence[Cid]) -> dict[Cid, bytes]:
         """What one peer has of these blocks; nothing where it fails."""
+        want = codec.encode(Want(tuple(cids)))
         try:
-            reply = await self._ask(peer, WANT, Want(tuple(cids)), Pieces)
+            reply = await self._door.ask(peer, WANT, want, timeout=ASK_TIMEOUT, max_reply=MAX_REPLY)
+            found = car.read(reply)
         except DoorError as error:
             log.debug("want_failed", peer=peer, reason=str(error))
             return {}
         except codec.Malformed as error:
             self._peers.penalise(peer, BAN_SCORE, f"undecodable reply: {error}")
             return {}
-        found = {}
-        for cid, data in zip(cids, reply.pieces, strict=False):
-            if data is None:
-                continue
+        if found.keys() - set(cids):
+            self._peers.penalise(peer, BAN_SCORE, "served blocks that it was not asked for")
+            return {}
+        for cid, data in found.items():
             if cid_of_block(data, cid.codec) != cid:
                 self._peers.penalise(peer, BAN_SCORE, f"served other bytes for {cid}")
                 return {}
-            found[cid] = data
         return found
-
-    async def _ask(
-        self, peer: str, protocol: str, request: object, reply: type[T], timeout: float = ASK_TIMEOUT
-    ) -> T:
-        data = await self._door.ask(
-            peer, protocol, codec.encode(request), timeout=timeout, max_reply=MAX_REPLY
-        )
-        return codec.decode(reply, data, MAX_REPLY)

@@ -4,8 +4,11 @@
 |-------------------------|---------|---------|-------------------------------------------------------|
 | /deepblock/status/1     | Status  | Status  | who stands where, and who else is there               |
 | /deepblock/headers/1    | Locate  | Chain   | the blocks (without bodies) that follow a common one  |
-| /deepblock/want/1       | Want    | Pieces  | IPLD blocks by CID: bodies, transactions, parts of files |
+| /deepblock/want/1       | Want    | blocks  | IPLD blocks by CID: bodies, transactions, parts of files |
 | /deepblock/pool/1       | nothing | Pool    | the transactions that wait                            |
+
+Each is canonical DAG-CBOR but the reply to Want: the blocks that are here, in the order asked, in a row (`node.car`).
+There are fewer of them where the reply is full.
 
 Gossip topics carry one Block, Batch (of transactions), Share or Accusation a message, and are named after the network.
 """
@@ -68,13 +71,6 @@ class Chain:
 @dataclass(frozen=True, slots=True)
 class Want:
     cids: tuple[Cid, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Pieces:
-    """In the order asked. None: not here. Shorter than the request where the reply was full."""
-
-    pieces: tuple[bytes | None, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from deepblock import codec
 from deepblock.blockstore import Blockstore, Missing
 from deepblock.cid import DAG_CBOR, Cid
 from deepblock.types import Block
-from node import messages
+from node import car, messages
 from node.chain import Chain
 from node.mempool import Mempool
-from node.messages import Locate, Pieces, Pool, Status, Want
+from node.messages import Locate, Pool, Status, Want
 from node.p2p.events import Handler, Refusal
 
 MAX_REQUEST = 64 << 10
@@ -78,7 +78,8 @@ class Service:
 
     async def _want(self, peer: str, request: bytes) -> bytes:
         cids = _decoded(Want, request).cids[: messages.MAX_PIECES]
-        return codec.encode(Pieces(tuple(await self.read(cids, messages.PIECES_BUDGET))))
+        found = zip(cids, await self.read(cids, messages.PIECES_BUDGET), strict=False)
+        return car.write((cid, piece) for cid, piece in found if piece is not None)
 
     async def has(self, cids: Sequence[Cid]) -> list[bool]:
         """Whether each block is here."""

@@ -25,8 +25,9 @@ from deepblock.client import Client
 from deepblock.primitives import Address
 from deepblock.spec import session_macs
 from deepblock.types import Block, Body, Header, Score, Seal
+from node import car
 from node.chain import Chain
-from node.messages import HEADERS, STATUS, WANT, Locate, Pieces, Status, Want, topic_of
+from node.messages import HEADERS, STATUS, WANT, Locate, Status, Want, topic_of
 from node.messages import Chain as Shown
 from node.p2p.door import Door
 from node.storage.database import Database
@@ -251,4 +252,4 @@ class Attacker:
     async def _want(self, peer: str, request: bytes) -> bytes:
         self.asked[WANT] += 1
         wanted = codec.decode(Want, request).cids
-        return codec.encode(Pieces(tuple(map(self.pieces.get, wanted))))
+        return car.write((cid, self.pieces[cid]) for cid in wanted if cid in self.pieces)

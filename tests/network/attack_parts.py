@@ -22,8 +22,9 @@ from libp2p.peer.id import ID
 
 from deepblock import codec
 from deepblock.cid import Cid
+from node import car
 from node.config import load_params
-from node.messages import WANT, Pieces, Want, topic_of
+from node.messages import WANT, Want, topic_of
 from node.p2p import wire
 from tests.functional.hostile import Attacker, Forger, nobody
 from tests.functional.nodes import FAST, Node
@@ -124,7 +125,7 @@ async def wrong_bytes(scene: Scene) -> str:
     async with Attacker(scene.network) as attacker:
 
         async def other(peer: str, request: bytes) -> bytes:
-            return codec.encode(Pieces(tuple(os.urandom(64) for _ in codec.decode(Want, request).cids)))
+            return car.write((cid, os.urandom(64)) for cid in codec.decode(Want, request).cids)
 
         attacker.door._handlers[WANT] = other
         forged = scene.forger.block(scene.forger.header(body=nobody()))

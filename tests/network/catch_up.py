@@ -19,11 +19,12 @@ import uvloop
 from deepblock import codec
 from deepblock.codec import encode
 from deepblock.types import Block, Body
+from node import car
 from node.chain import Chain
 from node.config import load_params
 from node.log import configure
 from node.mempool import Mempool
-from node.messages import HEADERS, MAX_HEADERS, STATUS, WANT, Locate, Pieces, Status, Want
+from node.messages import HEADERS, MAX_HEADERS, STATUS, WANT, Locate, Status, Want
 from node.messages import Chain as Shown
 from node.p2p.door import Door
 from node.p2p.events import Handler
@@ -126,7 +127,7 @@ def liars(line: Line) -> Iterator[tuple[str, str]]:
         return encode(Shown(tuple(blocks[start : start + MAX_HEADERS])))
 
     async def other_bytes(peer: str, request: bytes) -> bytes:
-        return encode(Pieces(tuple(os.urandom(64) for _ in codec.decode(Want, request).cids)))
+        return car.write((cid, os.urandom(64)) for cid in codec.decode(Want, request).cids)
 
     async def stall(peer: str, request: bytes) -> bytes:
         await asyncio.sleep(3_600)

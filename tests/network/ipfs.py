@@ -31,11 +31,12 @@ from deepblock import codec
 from deepblock.blockstore import Blockstore
 from deepblock.cid import Cid
 from deepblock.unixfs import file_cid, parts, split_file, whole
+from node import car
 from node.commands import TURN
 from node.fetch import Fetcher
 from node.ipfs.embedded import Embedded
 from node.ipfs.kubo import Kubo
-from node.messages import MAX_PIECES, PIECES_BUDGET, WANT, Pieces, Want
+from node.messages import MAX_PIECES, PIECES_BUDGET, WANT, Want
 from node.p2p import wire
 from node.p2p.door import Door
 from tests.interop.tools import JsIpfs, Talking, address, forwarded, js_ipfs, kubo_core, pulled
@@ -148,9 +149,7 @@ async def _to_kubo(bench: "Bench", folder: Path, serving: Talking, core: Talking
     await bench.way("embedded to Kubo core by bitswap", into_core, to=None, beside=beside)
 
 
-async def _kubo_alone(
-    bench: "Bench", folder: Path, serving: Talking, core: Talking, other: Talking
-) -> None:
+async def _kubo_alone(bench: "Bench", folder: Path, serving: Talking, core: Talking, other: Talking) -> None:
     """What Kubo reaches with itself, for comparison."""
     await asyncio.to_thread(other.ask, do="connect", addr=address(core))
     mounted = f"/ip4/127.0.0.1/tcp/{serving.facts['bare']}"
@@ -166,9 +165,7 @@ async def _kubo_alone(
         bench.ended = time.perf_counter()
 
     beside = lambda: asyncio.to_thread(_pull, port)  # noqa: E731
-    await bench.way(
-        "Kubo core to Kubo core by bitswap", into_other, to=None, beside=beside, counts=False
-    )
+    await bench.way("Kubo core to Kubo core by bitswap", into_other, to=None, beside=beside, counts=False)
 
 
 async def _js_ipfs(bench: "Bench", folder: Path, daemon: JsIpfs) -> None:
@@ -317,7 +314,8 @@ async def _serve(store: Blockstore) -> None:
 
     async def want(peer: str, request: bytes) -> bytes:
         cids = codec.decode(Want, request, 1 << 16).cids[:MAX_PIECES]
-        return codec.encode(Pieces(tuple(await blocks.read(cids, PIECES_BUDGET))))
+        found = zip(cids, await blocks.read(cids, PIECES_BUDGET), strict=False)
+        return car.write((cid, piece) for cid, piece in found if piece is not None)
 
     async def stream(peer: str, request: bytes) -> bytes:
         return bare

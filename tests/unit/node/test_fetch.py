@@ -1,4 +1,4 @@
-"""Files from further sources, where no peer has them."""
+"""Blocks from a peer, compared; files from further sources, where no peer has them."""
 
 import asyncio
 import os
@@ -10,7 +10,9 @@ from deepblock.blockstore import MAX_BLOCK, Blockstore
 from deepblock.cid import RAW, cid_of_block
 from deepblock.codec import Malformed
 from deepblock.unixfs import split_file
+from node import car
 from node.fetch import Fetcher, NotAvailable
+from node.peers import BAN_SCORE
 
 ALONE = SimpleNamespace(peers=list)
 
@@ -72,3 +74,31 @@ def test_a_block_that_is_too_large_is_malformed(tmp_path):
     cid = cid_of_block(large, RAW)
     with pytest.raises(Malformed, match="at most"):
         asyncio.run(Fetcher(ALONE, None, Blockstore(tmp_path), (Shelf({cid: large}),)).file(cid, 1 << 30))
+
+
+WANTED, OTHER = cid_of_block(b"wanted", RAW), cid_of_block(b"other", RAW)
+REPLIES = {
+    "what was wanted": (car.write([(WANTED, b"wanted")]), {WANTED: b"wanted"}, None),
+    "nothing": (b"", {}, None),
+    "other bytes": (car.write([(WANTED, b"other")]), {}, f"served other bytes for {WANTED}"),
+    "another block": (
+        car.write([(WANTED, b"wanted"), (OTHER, b"other")]),
+        {},
+        "served blocks that it was not asked for",
+    ),
+    "no row of blocks": (b"\xff" * 20, {}, "undecodable reply: not a protocol buffer: a number does not end"),
+}
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_a_peers_reply_is_compared_and_what_must_not_be_penalised(tmp_path, name):
+    reply, found, reason = REPLIES[name]
+
+    async def ask(*_, **__):
+        return reply
+
+    penalties = []
+    peers = SimpleNamespace(penalise=lambda *penalty: penalties.append(penalty))
+    fetcher = Fetcher(SimpleNamespace(ask=ask), peers, Blockstore(tmp_path))
+    assert asyncio.run(fetcher.pieces("peer", [WANTED])) == found
+    assert penalties == ([("peer", BAN_SCORE, reason)] if reason else [])
