@@ -39,6 +39,7 @@ from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from multiaddr import Multiaddr
 
 from node.addresses import group_of, machine_of
+from node.p2p.negotiation import Listener, Proposer
 
 log = structlog.get_logger("p2p")
 
@@ -151,6 +152,11 @@ class Stream(YamuxStream):
             with trio.move_on_after(CLOSED_LOOK):  # nobody tells when it is closed
                 await self._news.park()
         return None if self.closed else self._room
+
+    @property
+    def unread(self) -> int:
+        """Bytes that have come."""
+        return len(self.conn.stream_buffers.get(self.stream_id, b""))
 
     async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:
         self._unanswered += bytes_read
@@ -287,6 +293,11 @@ class Network(Swarm):
 
 class QuietHost(BasicHost):
     """Does not ask every new peer to identify itself, in system tasks whose exceptions nobody could catch."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.multiselect = Listener(self.multiselect.handlers)
+        self.multiselect_client = Proposer()
 
     def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
         return
