@@ -1,7 +1,8 @@
 """A Kubo daemon's HTTP API, by `ipfshttpclient`: blocking, for a thread of its own.
 
 The package is from 2021, so each trap has its cover here: `connect()` refuses every daemon of today, `Client` does not
-ask; `add` has flags that change a file's CID, so all are given; and an answer is read up to a limit.
+ask; `add` has flags that change a file's CID, so all are given; an answer in chunks, as Kubo sends them, is read up to
+a limit; and what breaks off in the middle raises an exception of `requests`, not its own.
 """
 
 import io
@@ -14,6 +15,7 @@ from typing import Any, Final, Self
 
 import ipfshttpclient
 from ipfshttpclient.exceptions import CommunicationError, ErrorResponse
+from requests import RequestException
 
 from deepblock.blockstore import MAX_BLOCK, Blockstore
 from deepblock.cid import Cid, cid_of_block
@@ -37,7 +39,7 @@ class Lie(Exception):
 
 class Daemon:
     """One connection to the daemon at `addr`, a multiaddr. Whatever goes wrong raises: an exception of
-    `ipfshttpclient`, Lie, or what its decoders trip over."""
+    `ipfshttpclient` or `requests`, Lie, or what their decoders trip over."""
 
     def __init__(self, addr: str) -> None:
         self._client = ipfshttpclient.Client(addr, session=True, timeout=(CONNECT_TIME, SILENCE))
@@ -54,11 +56,12 @@ class Daemon:
     def blocks(self, file: Cid, cids: Sequence[Cid], store: Blockstore, seconds: float) -> dict[Cid, bytes]:
         """Those that it has, up to the first that it has not; what has come after `seconds`. Where `store` has the
         nodes that say where leaves stand in the file, leaves side by side are one request: each costs a daemon
-        milliseconds. Raises Lie for other bytes than were asked for."""
+        milliseconds. Such a stream is silent, or broken off, where it lacks one, and shifted where a stranger has laid
+        the file out otherwise; so what it does not bring is asked for by name. Raises Lie for other bytes then."""
         until = time.monotonic() + seconds
         found: dict[Cid, bytes] = {}
         places = {part.cid: part for part in store.parts(file) if part.height == 0}
-        with suppress(CommunicationError, TimeoutError):  # it breaks off where it lacks a leaf
+        with suppress(CommunicationError, RequestException, TimeoutError):
             for stretch in _stretches([places[cid] for cid in cids if cid in places]):
                 for leaf, data in self._leaves(file, stretch, until):
                     found[leaf.cid] = data
@@ -69,7 +72,7 @@ class Daemon:
         return found
 
     def _leaves(self, file: Cid, leaves: Sequence[Part], until: float) -> Iterator[tuple[Part, bytes]]:
-        """Leaves side by side, as they come; not all of them where it ends early. Raises TimeoutError."""
+        """Leaves side by side, as they come, up to one that is not what it should be. Raises TimeoutError."""
         start, size = leaves[0].start, sum(leaf.size for leaf in leaves)
         pieces: Any = self._client.cat(
             str(file), offset=start, length=size, stream=True, timeout=(CONNECT_TIME, SEARCH_TIME)
@@ -80,10 +83,13 @@ class Daemon:
                 data += piece
                 while waiting and len(data) >= waiting[0].size:
                     leaf = waiting.popleft()
-                    yield leaf, _compared(leaf.cid, bytes(data[: leaf.size]))
+                    block = bytes(data[: leaf.size])
+                    if cid_of_block(block, leaf.cid.codec) != leaf.cid:
+                        return
+                    yield leaf, block
                     del data[: leaf.size]
-                if not waiting and data:
-                    raise Lie(f"it sent more than {size} bytes of file {file}")
+                if not waiting:
+                    return
                 if time.monotonic() > until:
                     raise TimeoutError
 
@@ -98,7 +104,10 @@ class Daemon:
                     raise Lie(f"it sent more than {MAX_BLOCK} bytes for block {cid}")
                 if time.monotonic() > until:
                     raise TimeoutError
-        return _compared(cid, bytes(data))
+        block = bytes(data)
+        if cid_of_block(block, cid.codec) != cid:
+            raise Lie(f"it sent other bytes for block {cid}")
+        return block
 
     def add(self, cid: Cid, store: Blockstore) -> None:
         """Gives it the file and pins it. Raises Lie where it says that the file has another CID, Missing."""
@@ -120,12 +129,6 @@ class Daemon:
         except ErrorResponse as error:
             if "not pinned" not in str(error):
                 raise
-
-
-def _compared(cid: Cid, block: bytes) -> bytes:
-    if cid_of_block(block, cid.codec) != cid:
-        raise Lie(f"it sent other bytes for block {cid}")
-    return block
 
 
 def _stretches(leaves: Sequence[Part]) -> list[list[Part]]:

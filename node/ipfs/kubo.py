@@ -11,6 +11,7 @@ from typing import Final, NoReturn, TypeVar
 
 import structlog
 from ipfshttpclient import exceptions
+from requests import RequestException
 
 from deepblock.blockstore import Blockstore, Missing
 from deepblock.cid import Cid
@@ -190,6 +191,8 @@ def _plain(error: Exception) -> str:
             return "nothing answers there"
         case exceptions.TimeoutError():
             return "it takes too long to answer"
+        case RequestException():
+            return "it broke off its answer"
         case Lie():
             return str(error)
     return f"{type(error).__name__}: {str(error)[:200]}"

@@ -140,8 +140,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def plain(error: BaseException) -> str:
-    """The first cause in a few words."""
+    """The first cause in a few words: it may quote what a peer has sent."""
     *_, first = _causes(error)
     if isinstance(first, PeerIDMismatchesPubkey):
         return "another node answers there"
-    return str(first) or type(first).__name__
+    return str(first)[: wire.TEXT_LIMIT] or type(first).__name__

@@ -10,8 +10,11 @@ from typing import Any, Final
 
 import trio
 from libp2p.custom_types import StreamHandlerFn, TProtocol
+from libp2p.exceptions import ParseError
+from libp2p.host import basic_host
 from libp2p.io.exceptions import IOException
 from libp2p.io.utils import read_exactly
+from libp2p.protocol_muxer import generic_selector
 from libp2p.protocol_muxer.exceptions import (
     MultiselectClientError,
     MultiselectCommunicatorError,
@@ -25,10 +28,32 @@ from libp2p.protocol_muxer.multiselect import (
     Multiselect,
 )
 from libp2p.protocol_muxer.multiselect_client import MultiselectClient
+from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.utils import encode_delim
+from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
 GREETING: Final = encode_delim(MULTISELECT_PROTOCOL_ID.encode())
-FAILURES: Final = (IOException, MultiselectCommunicatorError, UnicodeDecodeError)
+LINE: Final = 1_024
+"""Bytes of a line."""
+FAILURES: Final = (IOException, MultiselectCommunicatorError)
+
+
+class Lines(MultiselectCommunicator):
+    """libp2p's own takes a line of any length, before anybody is known, and quotes the whole of it when it is none."""
+
+    async def read(self) -> str:
+        """Raises MultiselectCommunicatorError."""
+        try:
+            line = await read_varint_prefixed_bytes_limited(self.read_writer, LINE)
+            if not line.endswith(b"\n"):
+                raise MultiselectCommunicatorError("a line without an end")
+            return line[:-1].decode()
+        except (ParseError, IOException, UnicodeDecodeError) as error:
+            raise MultiselectCommunicatorError(f"no line: {error}") from error
+
+
+# By these names connections, and streams, make theirs.
+generic_selector.MultiselectCommunicator = basic_host.MultiselectCommunicator = Lines  # type: ignore
 
 
 class Proposer(MultiselectClient):
@@ -55,8 +80,10 @@ class Proposer(MultiselectClient):
                 raise MultiselectClientError(f"no answer to {protocol}: {error}") from error
         if waiting.cancelled_caught:
             raise MultiselectClientError(f"no answer to {protocol} within {negotiate_timeout} s")
+        if answer == PROTOCOL_NOT_FOUND_MSG:
+            raise ProtocolNotSupportedError(f"{protocol} is not supported")
         if answer != protocol:
-            raise ProtocolNotSupportedError(f"{protocol} is not supported: {answer[:80]!r}")
+            raise MultiselectClientError(f"{answer[:80]!r} in answer to {protocol}")
         return protocol
 
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -70,13 +71,15 @@ def embedded(door: Door, *others: Door, **kwargs) -> Embedded:
 @dataclass
 class StandInDaemon:
     """Of Kubo's HTTP API what a node uses. `answer`: called with the path before anything else; what it returns is sent
-    in place of the truth."""
+    in place of the truth. `streams`: by path, what is sent in chunks before the connection is cut, so many seconds of
+    silence later."""
 
     files: dict[str, bytes] = field(default_factory=dict)  # blocks by CID
     whole: dict[str, bytes] = field(default_factory=dict)
     pins: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     answer: Callable[[str], bytes | None] = lambda path: None
+    streams: dict[str, tuple[bytes, float]] = field(default_factory=dict)
     addr: str = ""
     close: Callable[[], None] = lambda: None
 
@@ -124,12 +127,25 @@ def standing_in(port: int = 0, **kwargs) -> Iterator[StandInDaemon]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
+            path = urlparse(self.path).path.removeprefix("/api/v0")
+            if path in daemon.streams:
+                return self._break_off(*daemon.streams[path])
             status, data = daemon.reply(self.path, self._body())
             self.send_response(status)
             self.send_header("Content-Type", "application/json" if status == 500 else "text/plain")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+
+        def _break_off(self, data: bytes, silence: float) -> None:
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for start in range(0, len(data), 4096):
+                piece = data[start : start + 4096]
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            time.sleep(silence)
+            self.close_connection = True
 
         def _body(self) -> bytes:
             """The file of a multipart request, which comes in chunks."""

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from deepblock import unixfs
 from deepblock.blockstore import MAX_BLOCK, Blockstore
+from deepblock.cid import DAG_PB, RAW, cid_of_block
 from deepblock.unixfs import file_cid, split_file
 from node.backoff import LONGEST_PAUSE
 from node.ipfs import daemon, kubo
@@ -88,22 +90,59 @@ def test_what_a_stream_breaks_off_before_comes_block_by_block(store, tmp_path):
         asyncio.run(scene(fake))
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda data: bytes(len(data)), "it sent other bytes for block bafk"),
-        (lambda data: data + b"more", "it sent more than 1000000 bytes of file bafy"),
-    ],
-)
-def test_a_stream_of_other_bytes_is_a_lie(store, tmp_path, change, reason):
+@pytest.mark.parametrize("silence", [0, 2])
+@pytest.mark.parametrize("sent", [300_000, 600_000])
+def test_a_daemon_that_lacks_a_leaf_in_the_middle_is_up_and_what_came_counts(
+    store, tmp_path, monkeypatch, silence, sent
+):
+    """As Kubo does it: what it has comes in chunks, then it searches, or ends the connection."""
+    monkeypatch.setattr(daemon, "SEARCH_TIME", 1)
+
+    async def scene(fake):
+        data = os.urandom(1_000_000)
+        cid = fake.hold(data)
+        store.put_block(split_file(data)[1][cid], cid.codec)
+        leaves = store.missing(cid)
+        lacking = leaves[sent // 262_144]
+        del fake.files[str(lacking)]
+        fake.streams["/cat"] = data[:sent], silence
+        async with running(backend_for(fake.addr, store, tmp_path)) as backend:
+            assert list(await backend.blocks(cid, leaves)) == leaves[: leaves.index(lacking)]
+            assert backend.state.startswith("up")
+
+    with standing_in() as fake:
+        asyncio.run(scene(fake))
+
+
+@pytest.mark.parametrize("change", [lambda data: bytes(len(data)), lambda data: data + b"more"])
+def test_a_stream_of_other_bytes_brings_nothing_and_its_blocks_are_asked_for_by_name(store, tmp_path, change):
     async def scene(fake):
         data = os.urandom(1_000_000)
         cid = fake.hold(data)
         store.put_block(split_file(data)[1][cid], cid.codec)
         async with running(backend_for(fake.addr, store, tmp_path)) as backend:
             fake.answer = lambda path: change(data) if path == "/cat" else None
-            assert await backend.blocks(cid, store.missing(cid)) == {}
-            assert backend.state.startswith("down: ") and reason in backend.state
+            await fetch_file(backend, store, cid)
+            assert store.get_file(cid, len(data)) == data
+            fake.answer = lambda path: {"/cat": change(data), "/block/get": b"other"}.get(path)
+            store.remove_block(last := store.tree(cid)[-1])
+            assert await backend.blocks(cid, [last]) == {}
+            assert backend.state == f"down: it sent other bytes for block {last}"
+
+    with standing_in() as fake:
+        asyncio.run(scene(fake))
+
+
+def test_an_honest_daemon_is_no_liar_over_a_file_that_is_laid_out_badly(store, tmp_path):
+    async def scene(fake):
+        leaves = {cid_of_block(data, RAW): data for data in (b"too short", os.urandom(262_144))}
+        root = unixfs._node(2 * 262_144, 1, list(leaves))
+        cid = store.put_block(root, DAG_PB)
+        fake.files |= {str(name): data for name, data in leaves.items()}
+        fake.whole[str(cid)] = b"".join(leaves.values())
+        async with running(backend_for(fake.addr, store, tmp_path)) as backend:
+            assert await backend.blocks(cid, list(leaves)) == leaves
+            assert backend.state.startswith("up")
 
     with standing_in() as fake:
         asyncio.run(scene(fake))

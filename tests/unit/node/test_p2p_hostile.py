@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from contextlib import suppress
 
 import pytest
 import trio
@@ -14,6 +15,7 @@ from libp2p.utils.varint import encode_uvarint, encode_varint_prefixed
 
 from node.p2p import guards, wire
 from node.p2p.events import Fault, Gossip, Limits, Unreachable
+from node.p2p.negotiation import GREETING
 from tests.unit.node.p2p_parts import MESHSUB, TOPIC, Log, doors, hostile, make_door, sending, until
 
 
@@ -150,6 +152,43 @@ def test_a_hoard_of_streams_is_cut():
             await until(lambda: Fault(enemy, "more than 8 streams at once") in log.of(Fault))
             await until(lambda: len(victim.peers()) == 1)
             await still_serves(victim, friend, log)
+
+    asyncio.run(scene())
+
+
+ENDLESS = encode_uvarint(2**40) + b"x" * 1_000
+"""The beginning of a line of a terabyte, for who wants to know which protocol it is about."""
+
+
+def test_a_stream_that_names_a_protocol_without_end_is_reset_before_it_has_come():
+    async def greet(host, victim):
+        stream = await host.get_network().new_stream(victim)
+        await stream.write(GREETING + ENDLESS)
+        with trio.fail_after(3):
+            while not stream.muxed_stream.closed:
+                await trio.sleep(0.02)
+
+    async def scene():
+        async with doors(2) as (victim, friend):
+            log = Log(victim)
+            await hostile(victim.addrs[0], greet)
+            await until(lambda: len(victim.peers()) == 1)
+            await still_serves(victim, friend, log)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("said", [b"", GREETING])
+def test_a_connection_that_begins_so_is_closed_before_anybody_is_known(said):
+    async def scene():
+        async with doors(1) as (victim,):
+            _, _, host, _, port, *_ = victim.addrs[0].split("/")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(said + ENDLESS)
+            with suppress(ConnectionResetError):  # as good as closed
+                async with asyncio.timeout(3):
+                    await reader.read()
+            writer.close()
 
     asyncio.run(scene())
 

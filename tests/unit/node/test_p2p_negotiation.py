@@ -12,10 +12,10 @@ from libp2p.protocol_muxer.exceptions import (
 )
 from libp2p.protocol_muxer.multiselect import Multiselect
 from libp2p.protocol_muxer.multiselect_client import MultiselectClient
-from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
-from libp2p.utils import encode_delim
+from libp2p.utils import encode_delim, encode_uvarint
 
-from node.p2p.negotiation import GREETING, Listener, Proposer
+from node.p2p.exchange import plain
+from node.p2p.negotiation import GREETING, LINE, Lines, Listener, Proposer
 
 
 async def handle(stream):
@@ -72,10 +72,10 @@ async def agree(proposer, listener, protocols, step=1_000):
     async with trio.open_nursery() as nursery:
 
         async def listen():
-            found.append(await listener.negotiate(MultiselectCommunicator(b), 5))
+            found.append(await listener.negotiate(Lines(b), 5))
 
         nursery.start_soon(listen)
-        proposed = await proposer.select_one_of(protocols, MultiselectCommunicator(a), 5)
+        proposed = await proposer.select_one_of(protocols, Lines(a), 5)
     return proposed, found[0], len(a.writes), len(b.writes)
 
 
@@ -105,7 +105,7 @@ def said_to(negotiate, *data, close=True):
             end.give(piece)
         if close:
             end.close()
-        await negotiate(MultiselectCommunicator(end))
+        await negotiate(Lines(end))
         return other
 
     return trio.run(run)
@@ -120,7 +120,7 @@ def listening(communicator):
 
 
 def test_what_is_not_known_is_refused_in_the_words_that_the_door_looks_for():
-    with pytest.raises(ProtocolNotSupportedError, match="/one is not supported: 'na'"):
+    with pytest.raises(ProtocolNotSupportedError, match="/one is not supported"):
         said_to(proposing, GREETING + encode_delim(b"na"))
 
 
@@ -130,7 +130,7 @@ def test_what_is_not_known_is_refused_in_the_words_that_the_door_looks_for():
         (b"GET / HTTP/1.1\r\n\r\n" * 2, "does not speak"),
         (GREETING[:7], "no answer to /one"),
         (GREETING, "no answer to /one"),
-        (GREETING + encode_delim(b"/other"), "/one is not supported: '/other'"),
+        (GREETING + encode_delim(b"/other"), "'/other' in answer to /one"),
         (GREETING + b"\x05/one?", "no answer to /one"),
         (GREETING + encode_delim(b"\xff\xfe"), "no answer to /one"),
     ],
@@ -140,6 +140,21 @@ def test_who_says_something_else_is_an_error(data, reason):
         said_to(proposing, data)
     with pytest.raises(MultiselectError):
         said_to(listening, data)
+
+
+@pytest.mark.parametrize("protocols", [["/one"], ["/one", "/two"]])
+def test_a_line_that_is_too_long_is_refused_before_it_has_come(protocols):
+    data = GREETING + encode_uvarint(LINE + 1) + b"x"
+    with pytest.raises(MultiselectClientError, match="1024"):
+        said_to(lambda lines: Proposer().select_one_of(protocols, lines, 1), data, close=False)
+    with pytest.raises(MultiselectError, match="1024"):
+        said_to(listening, data, close=False)
+
+
+def test_an_error_does_not_quote_what_a_stranger_wrote():
+    with pytest.raises(MultiselectClientError) as raised:
+        said_to(proposing, GREETING + encode_uvarint(LINE) + b"x" * LINE)
+    assert len(plain(raised.value)) < 100
 
 
 @pytest.mark.parametrize("data", [b"", GREETING])
@@ -154,7 +169,7 @@ def test_a_listener_greets_who_waits_for_it_and_hears_another_proposal_after_a_r
     async def run():
         end, other = pair()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(listening, MultiselectCommunicator(other))
+            nursery.start_soon(listening, Lines(other))
             await end.write(GREETING)
             assert await end.read(100) == GREETING
             await end.write(encode_delim(b"/two"))
