@@ -127,10 +127,11 @@ tcp.TrioTCPStream = Socket  # type: ignore[assignment,attr-defined]  # by this n
 class Stream(YamuxStream):
     """py-libp2p answers every read with a window update, and doubles the window for each of the first ones, of one
     byte too: six frames before there is any data. Here, as in go-yamux, both wait until half a window was read.
-    And whoever wants to write learns when the other side has made room."""
+    Whoever wants to write learns when the other side has made room; and a peer that sends more than it has room for
+    here, which libp2p only logs, loses its connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._room = 0
+        self._room = self._granted = 0
         self._news = trio.lowlevel.ParkingLot()
         super().__init__(*args, **kwargs)
         self.window_lock = NO_LOCK  # type: ignore[assignment]  # nobody waits while he holds one of these two
@@ -145,6 +146,16 @@ class Stream(YamuxStream):
     def send_window(self, room: int) -> None:
         self._room = room
         self._news.unpark_all()
+
+    @property
+    def recv_window(self) -> int:
+        return self._granted
+
+    @recv_window.setter
+    def recv_window(self, size: int) -> None:
+        if size < 0:
+            raise trio.TooSlowError  # the one error for which the caller closes the connection
+        self._granted = size
 
     async def room(self) -> int | None:
         """How many bytes may be sent, as soon as it is one; None when it is nothing any more."""
@@ -170,8 +181,8 @@ yamux.YamuxStream = Stream  # type: ignore[misc]  # by this name Yamux makes its
 
 class Muxer(Yamux):
     """A write that is cancelled half-way garbles all streams of the connection, so a frame is finished or the
-    connection ends. An overrun receive window is only logged by py-libp2p, so what piles up unread is
-    bounded here."""
+    connection ends. A stream's window grows with what was read of it, and a peer may have many, so what piles up
+    unread is bounded for all of them together."""
 
     unread_limit = 64 * 1024 * 1024
 

@@ -217,6 +217,29 @@ def test_bytes_that_nobody_reads_end_the_connection():
     asyncio.run(scene())
 
 
+def test_more_than_a_window_ends_the_connection():
+    """The victim waits for a handler, and reads nothing meanwhile: a window of 256 KiB is what it has granted."""
+    sent = []
+
+    async def pour(host, victim):
+        stream = await host.new_stream(victim, [TProtocol("/echo/1")])
+        await stream.write(wire.HEADER.pack(wire.OK, 10) + bytes(10))
+        stream.muxed_stream.send_window = 1 << 30
+        with suppress(Exception):
+            while len(sent) < 200:
+                await stream.write(bytes(60_000))
+                sent.append(60_000)
+
+    async def scene():
+        async with doors(2, handlers={"/echo/1": wait_forever}) as (victim, friend):
+            await hostile(victim.addrs[0], pour)
+            await until(lambda: len(victim.peers()) == 1)
+            assert await friend.ping(victim.peer_id, 5) < 5
+
+    asyncio.run(scene())
+    assert sum(sent) < 8_000_000  # what was on its way, in the kernel's buffers too
+
+
 def test_who_does_not_read_what_it_asked_for_is_hung_up_on():
     async def ask(host, victim):
         stream = await host.new_stream(victim, [TProtocol("/noise/1")])
