@@ -77,7 +77,12 @@ def parts(part: Part, block: bytes) -> list[Part]:
         cids = [Cid(block[hole : hole + Cid.SIZE]) for hole in holes]
     except ValueError as error:
         raise Malformed(f"{part.cid}, as a UnixFS node over {part.size} bytes: {error}") from error
-    if part.cid.codec != DAG_PB or block != _node(part.size, part.height, cids):
+    canonical = (
+        part.cid.codec == DAG_PB
+        and {cid.codec for cid in cids} == {DAG_PB if part.height > 1 else RAW}
+        and block == _node(part.size, part.height, cids)
+    )
+    if not canonical:
         raise Malformed(f"{part.cid}: not the canonical UnixFS node over {part.size} bytes")
     return [
         Part(cid, size, part.height - 1, part.start + at * _capacity(part.height - 1))

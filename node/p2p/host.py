@@ -53,7 +53,8 @@ from node.p2p.events import (
     Validator,
 )
 from node.p2p.exchange import STREAM_ENDED, Exchange, plain
-from node.p2p.guards import Gossiper, Muxer, Muxers, Network, QuietHost, Router, running
+from node.p2p.guards import Gossiper, Network, QuietHost, Router, running
+from node.p2p.muxer import Muxer, Muxers
 
 log = structlog.get_logger("p2p")
 logging.getLogger("libp2p").setLevel(logging.CRITICAL)  # what matters is logged here, once and plainly

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deepblock import unixfs
-from deepblock.cid import DAG_PB, RAW, Cid, cid_of_block
+from deepblock.cid import DAG_CBOR, DAG_PB, RAW, Cid, cid_of_block
 from deepblock.codec import Malformed
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "unixfs.json").read_text())["files"]
@@ -110,6 +110,16 @@ def test_a_leaf_of_another_length_is_refused():
     first = unixfs.parts(part, block)[0]
     with pytest.raises(Malformed, match="262144 bytes"):
         unixfs.parts(first, b"short")
+
+
+@pytest.mark.parametrize("leaves", [2, 175])
+def test_a_link_to_the_wrong_kind_of_block_is_refused_before_it_is_fetched(leaves):
+    part, block = node_of(leaves * CHUNK)
+    children = [child.cid for child in unixfs.parts(part, block)]
+    for other in {RAW, DAG_PB, DAG_CBOR} - {children[0].codec}:
+        wrong = unixfs._node(part.size, part.height, [cid_of_block(b"x", other), *children[1:]])
+        with pytest.raises(Malformed, match="canonical"):
+            unixfs.parts(unixfs.whole(cid_of_block(wrong, DAG_PB), wrong), wrong)
 
 
 def test_an_unknown_kind_of_link_is_refused():
