@@ -1,6 +1,6 @@
 """Blocks in a row, each behind its CID: the sections of a CAR file (https://ipld.io/specs/transport/car/carv1/).
 
-A reply full of blocks is copied once to write it and once to read it; as a structure of DAG-CBOR, six times more.
+A reply full of blocks is copied once to write it and once to read it; as a structure of DAG-CBOR, seven times in all.
 """
 
 from collections.abc import Iterable

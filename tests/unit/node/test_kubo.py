@@ -42,6 +42,14 @@ def backend_for(addr, store, tmp_path, **kwargs):
     return Kubo(addr, store, tmp_path / "pins.json", **kwargs)
 
 
+def begun(fake, store):
+    """A file of four leaves that the daemon has, and of which the topmost block is here."""
+    data = os.urandom(1_000_000)
+    cid = fake.hold(data)
+    store.put_block(split_file(data)[1][cid], cid.codec)
+    return data, cid
+
+
 def test_a_file_comes_in_by_its_blocks(store, tmp_path):
     async def scene(fake):
         data = os.urandom(1_000_000)
@@ -74,11 +82,9 @@ def test_leaves_side_by_side_are_one_request(store, tmp_path):
 
 def test_what_a_stream_breaks_off_before_comes_block_by_block(store, tmp_path):
     async def scene(fake):
-        data = os.urandom(1_000_000)
-        cid = fake.hold(data)
-        leaves = list(split_file(data)[1])[:-1]
+        data, cid = begun(fake, store)
+        leaves = store.missing(cid)
         async with running(backend_for(fake.addr, store, tmp_path)) as backend:
-            store.put_block(split_file(data)[1][cid], cid.codec)
             for stream in (data[:300_000], b""):
                 fake.answer = lambda path, stream=stream: stream if path == "/cat" else None
                 assert list(await backend.blocks(cid, leaves)) == leaves
@@ -99,9 +105,7 @@ def test_a_daemon_that_lacks_a_leaf_in_the_middle_is_up_and_what_came_counts(
     monkeypatch.setattr(daemon, "SEARCH_TIME", 1)
 
     async def scene(fake):
-        data = os.urandom(1_000_000)
-        cid = fake.hold(data)
-        store.put_block(split_file(data)[1][cid], cid.codec)
+        data, cid = begun(fake, store)
         leaves = store.missing(cid)
         lacking = leaves[sent // 262_144]
         del fake.files[str(lacking)]
@@ -117,9 +121,7 @@ def test_a_daemon_that_lacks_a_leaf_in_the_middle_is_up_and_what_came_counts(
 @pytest.mark.parametrize("change", [lambda data: bytes(len(data)), lambda data: data + b"more"])
 def test_a_stream_of_other_bytes_brings_nothing_and_its_blocks_are_asked_for_by_name(store, tmp_path, change):
     async def scene(fake):
-        data = os.urandom(1_000_000)
-        cid = fake.hold(data)
-        store.put_block(split_file(data)[1][cid], cid.codec)
+        data, cid = begun(fake, store)
         async with running(backend_for(fake.addr, store, tmp_path)) as backend:
             fake.answer = lambda path: change(data) if path == "/cat" else None
             await fetch_file(backend, store, cid)
