@@ -2,7 +2,8 @@
 
 Each block is a file of its own, `<two characters>/<cid>`, as in Kubo's flatfs. Several processes may use one
 folder at once: a block appears whole or not at all, and two writers of one CID write the same bytes. What is
-read is hashed again, so a damaged disk gives an error and never other bytes.
+read is hashed again, so a damaged disk gives an error and never other bytes. (What is read for others may have been
+hashed before.)
 """
 
 import os
@@ -22,6 +23,10 @@ MAX_BLOCK = 1 << 20
 """Bytes. No block is larger (protocol: a body, the largest of our own, has half of that)."""
 _ABANDONED = 3600
 """Seconds after which a half-written file must be of a process that died."""
+_REMEMBERED = 1 << 14
+"""Blocks of which is known how their files were when they were hashed."""
+
+_Stamp = tuple[int, int, int]
 
 
 class Missing(LookupError):
@@ -56,6 +61,7 @@ class Blockstore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._unfinished = path / "unfinished"
+        self._hashed: dict[Cid, _Stamp] = {}
         self._unfinished.mkdir(parents=True, exist_ok=True)
         for file in self._unfinished.iterdir():
             with suppress(FileNotFoundError):  # another process may finish it just now
@@ -76,18 +82,28 @@ class Blockstore:
             raise ValueError(f"a block of {len(data)} bytes; the most is {MAX_BLOCK}")
         if not self.has(cid):
             self._write(self._file(cid), data)
+            with suppress(FileNotFoundError):  # removed just now
+                self._remember(cid, _stamp(os.stat(self._name(cid))))
 
-    def get_block(self, cid: Cid) -> bytes:
-        """The block's bytes. Raises Missing, or Corrupt."""
+    def get_block(self, cid: Cid, afresh: bool = True) -> bytes:
+        """The block's bytes. Raises Missing, or Corrupt.
+
+        `afresh`: hashed in any case. Otherwise it is enough that this object has hashed it before and its file has not
+        changed since: for whoever gives it to somebody who hashes it, which costs as much as sending it.
+        """
         try:
             with open(self._name(cid), "rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size  # room for the most would cost more than the reading
-                data = file.read(min(size, MAX_BLOCK + 1))
+                facts = os.fstat(file.fileno())
+                # room for the most would cost more than the reading
+                data = file.read(min(facts.st_size, MAX_BLOCK + 1))
         except FileNotFoundError:
             raise Missing(cid) from None
-        if cid_of_block(data, cid.codec) != cid:
-            self.remove_block(cid)
-            raise Corrupt(cid)
+        stamp = _stamp(facts)
+        if afresh or self._hashed.get(cid) != stamp:
+            if cid_of_block(data, cid.codec) != cid:
+                self.remove_block(cid)
+                raise Corrupt(cid)
+            self._remember(cid, stamp)
         return data
 
     def has(self, cid: Cid) -> bool:
@@ -178,6 +194,11 @@ class Blockstore:
 
     # The folder
 
+    def _remember(self, cid: Cid, stamp: _Stamp) -> None:
+        if len(self._hashed) >= _REMEMBERED:
+            self._hashed.clear()
+        self._hashed[cid] = stamp
+
     def _file(self, cid: Cid) -> Path:
         return Path(self._name(cid))
 
@@ -195,3 +216,8 @@ class Blockstore:
         self._unfinished.mkdir(parents=True, exist_ok=True)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, data, mode=0o600, aside=self._unfinished)
+
+
+def _stamp(facts: os.stat_result) -> _Stamp:
+    """Another one wherever the file was written again."""
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns

@@ -109,7 +109,7 @@ class Service:
             waiting = self._mempool.get(cid)
             return self._chain.raw(cid) if waiting is None else codec.encode(waiting)
         try:
-            return self._blobs.get_block(cid)
+            return self._blobs.get_block(cid, afresh=False)
         except Missing:
             return None
 

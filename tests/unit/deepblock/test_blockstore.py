@@ -65,6 +65,34 @@ def test_damage_is_noticed_and_heals_by_storing_again(store, tmp_path, damage):
     assert store.get_block(cid) == data
 
 
+@pytest.mark.parametrize("known", ["written", "read"])
+def test_what_is_read_for_others_is_hashed_once_for_each_writing_of_its_file(store, tmp_path, known):
+    data = bytes(range(256)) * 8
+    cid = store.put_block(data, RAW)
+    if known == "read":
+        store = Blockstore(tmp_path / "blobs")
+        assert store.get_block(cid, afresh=False) == data
+    (file,) = (tmp_path / "blobs").glob("??/*")
+    written = file.stat().st_mtime_ns
+    other = data[:-1] + b"\0"
+    file.write_bytes(other)
+    os.utime(file, ns=(written, written))
+    assert (
+        store.get_block(cid, afresh=False) == other
+    )  # as a disk that loses a bit would: it was not hashed again
+    os.utime(file, ns=(written, written + 1))
+    with pytest.raises(Corrupt, match="damaged"):
+        store.get_block(cid, afresh=False)
+
+
+def test_what_is_read_for_others_is_hashed_where_nobody_has_done_so(store, tmp_path):
+    cid = store.put_block(b"a block", RAW)
+    (file,) = (tmp_path / "blobs").glob("??/*")
+    file.write_bytes(b"A block")
+    with pytest.raises(Corrupt, match="damaged"):
+        Blockstore(tmp_path / "blobs").get_block(cid, afresh=False)
+
+
 @pytest.mark.parametrize("size", [0, 1, CHUNK, CHUNK + 1, 1_000_000])
 def test_a_file_reads_back(store, size):
     data = os.urandom(size)

@@ -30,7 +30,7 @@ def blocks_of(store: Blockstore) -> Blocks:
         found: list[bytes | None] = []
         for cid in cids:
             try:
-                block = store.get_block(cid)
+                block = store.get_block(cid, afresh=False)
             except Missing:
                 block = None
             budget -= len(block or b"")
