@@ -83,7 +83,8 @@ class Daemon:
                 data += piece
                 while waiting and len(data) >= waiting[0].size:
                     leaf = waiting.popleft()
-                    block = bytes(data[: leaf.size])
+                    with memoryview(data) as view:
+                        block = bytes(view[: leaf.size])
                     if cid_of_block(block, leaf.cid.codec) != leaf.cid:
                         return
                     yield leaf, block
