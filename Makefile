@@ -37,7 +37,7 @@ $(VENV)/.installed: pyproject.toml locks/build.txt locks/dev.txt
 	@touch $@
 
 devnet: install  ## mine on a network of your own; the chain lives in .devnet
-	exec $(BIN)/deepblock-node run --network devnet --data-dir .devnet --p2p-host 127.0.0.1 --mine
+	exec $(BIN)/deepblock-node run --network devnet --data-dir .devnet --p2p-host 127.0.0.1 --mdns --mine
 
 # Real nodes want the machine for themselves; all other tests share its cores.
 ALONE := tests/functional tests/interop

@@ -33,6 +33,7 @@ from node.p2p.door import Door
 from node.p2p.events import Blocks, DoorError
 from node.peers import Peers
 from node.peers.file import PeerFile
+from node.peers.neighbours import Neighbours
 from node.pipeline import Pipeline
 from node.proofs import Proofs
 from node.relay import Relay
@@ -147,6 +148,10 @@ class App:
                     self.relay.run(self.sync.ready), self.peer_file.keep(self.peers.remembered),
                     Terminal(self.services).run(),
                 ]  # fmt: skip
+                if self.config.mdns:
+                    parts.append(
+                        Neighbours(self.chain.network, lambda: self.door.addrs, self.peers.learn).run()
+                    )
                 if self.config.audit != "headers":
                     parts.append(self.frauds.run(self.sync.ready, self.config.mine))
                 if self.config.mine:

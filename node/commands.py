@@ -102,7 +102,7 @@ def _add_flags(parser: argparse.ArgumentParser, settings: tuple[str, ...]) -> No
         field = NodeConfig.model_fields[name]
         flag = "--" + name.replace("_", "-")
         options: dict[str, Any] = {"help": field.description}
-        if name in ("mine", "log_json"):
+        if isinstance(field.default, bool):
             options |= {"action": argparse.BooleanOptionalAction}
         elif isinstance(field.default, tuple):
             options |= {

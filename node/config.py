@@ -45,6 +45,9 @@ class NodeConfig(BaseModel):
     rpc_port: int = Field(8645, ge=0, le=65535, description="0: any")
     rpc_hosts: tuple[str, ...] = Field((), description="other names under which the JSON-RPC may be called")
     bootstrap: tuple[str, ...] = Field((), description="multiaddrs of nodes to begin with, or /dnsaddr/NAME")
+    mdns: bool = Field(
+        False, description="find nodes of the same chain on this local network, and be found by them"
+    )
     mine: bool = Field(True, description="train and earn; without it the node only checks and serves")
     address: Address | None = Field(None, description="where rewards go; by default DATA_DIR/wallet.json")
     task_data: int = Field(

@@ -44,3 +44,15 @@ def test_a_network_grows_from_one_address_and_lives_without_it(tmp_path: Path) -
         wait_for(lambda: same_head(newcomer, *nodes), 60, "one head", newcomer, *nodes)
         for node in (newcomer, *nodes):
             assert node.events("peer_penalised") == []
+
+
+@pytest.mark.timeout(120)
+def test_nodes_of_one_machine_find_each_other_without_any_address(tmp_path: Path) -> None:
+    first, second, shy = (Node(tmp_path / name) for name in ("first", "second", "shy"))
+    with running(first, second, shy):
+        first.start("--mine", "--mdns")
+        shy.start(*QUIET)
+        second.start(*QUIET, "--mdns")
+        wait_for(lambda: second.peers == {first.id}, 30, "the second to find the first", first, second)
+        wait_for(lambda: first.height >= 1 and same_head(first, second), 60, "one chain", first, second)
+        assert not shy.peers
