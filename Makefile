@@ -39,11 +39,11 @@ $(VENV)/.installed: pyproject.toml locks/build.txt locks/dev.txt
 devnet: install  ## mine on a network of your own; the chain lives in .devnet
 	exec $(BIN)/deepblock-node run --network devnet --data-dir .devnet --p2p-host 127.0.0.1 --mdns --mine
 
-# Real nodes want the machine for themselves; all other tests share its cores.
-ALONE := tests/functional tests/interop
+# Tests of real nodes wait more than they compute; two at a time are as many as two cores serve.
+NODES := tests/functional tests/interop
 test: install  ## run every test (a quarter of an hour on 2 cores)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ALONE:%=--ignore %)
-	$(BIN)/python -m pytest --durations 12 $(ALONE)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(NODES:%=--ignore %)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 12 $(NODES)
 
 check: install  ## lint, formatting, types, and the test of the house
 	$(BIN)/ruff check .
