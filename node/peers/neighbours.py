@@ -1,9 +1,9 @@
 """Nodes of the same chain on this local network, by multicast DNS: who is asked for, and who answers.
 
 As libp2p has it (specs/discovery/mdns.md; RFC 6762 and 6763): a service `_p2p-X._udp.local`, X from the chain, whose
-TXT record says `dnsaddr=/ip4/…/tcp/…/p2p/ID` for each address. Py-libp2p's own writes what it hears into the peer store,
-with no bound; here it is a hint for the address book, like any other. A node that listens on loopback alone asks and
-answers there alone.
+TXT record says `dnsaddr=/ip4/…/tcp/…/p2p/ID` for each address. Py-libp2p's own writes what it hears into its peer
+store, without a bound; here it is a hint for the address book, like any other. A node that listens on loopback alone
+asks and answers there alone.
 """
 
 import asyncio
