@@ -1,5 +1,6 @@
 """Where the command `deepblock` begins: half a second of imports, which Ctrl-C may end like everything else."""
 
+import signal
 import sys
 
 
@@ -9,6 +10,7 @@ def main() -> int:
 
         return run()
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # another one, while Python ends, would be a traceback
         return 130
 
 

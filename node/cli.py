@@ -1,6 +1,7 @@
 """The command `deepblock-node`. Loading the daemon takes a second or two: that is done inside `main`, where Ctrl-C
 is no traceback."""
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return execute(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # another one, while Python ends, would be a traceback
         return 130
 
 
