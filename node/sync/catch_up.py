@@ -162,10 +162,14 @@ class Sync:
 
     async def _judged(self, peer: str, attempt: Coroutine[None, None, T]) -> T | None:
         """What comes of it; where it fails, what that costs the peer, and None."""
+        claim = self.statuses.known.get(peer)
         try:
             return await attempt
         except NothingToShow as error:
-            self._peers.penalise(peer, EMPTY_CLAIM, str(error))
+            if claim is None or self._is_ahead(
+                claim
+            ):  # else we have by now what it claimed: gossip was faster
+                self._peers.penalise(peer, EMPTY_CLAIM, str(error))
         except (DoorError, NotYet) as error:
             log.info("sync_interrupted", peer=peer, height=self._chain.head.height, reason=str(error))
         except Disproved as error:  # it may not have heard yet; the pipeline tells it

@@ -16,7 +16,7 @@ from node.mempool import Mempool
 from node.messages import Chain as Shown
 from node.messages import Status
 from node.p2p.events import AskTimeout
-from node.pipeline import Pipeline
+from node.pipeline import Origin, Pipeline
 from node.sync.catch_up import EMPTY_CLAIM, RACERS, Sync
 from tests.bench.blocks import NoAudits
 from tests.unit.consensus.line import Line
@@ -109,6 +109,20 @@ def test_those_with_nothing_to_show_make_way_and_pay_for_it(tmp_path: Path) -> N
     assert chain.head.id == BLOCKS[-1].id
     assert net.penalties == Counter(dict.fromkeys(liars, EMPTY_CLAIM))
     assert set(net.asked.values()) == {1, net.asked["friend"]}
+
+
+def test_who_shows_nothing_because_gossip_was_faster_pays_nothing(tmp_path: Path) -> None:
+    class Overtaken(Net):
+        async def chain(self, peer: str, known: tuple[Cid, ...]) -> Shown:
+            for block, body in LINE.blocks.values():
+                await sync._pipeline.receive(block, Origin("gossip", peer, peer), body)
+            return Shown(())
+
+    net = Overtaken(friend=honest)
+    sync, chain = sync_of(tmp_path, net)
+    asyncio.run(sync._catch_up())
+    assert chain.head.id == BLOCKS[-1].id
+    assert not net.penalties
 
 
 def test_who_claims_and_never_shows_is_hung_up_on(tmp_path: Path) -> None:
