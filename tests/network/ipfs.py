@@ -45,7 +45,7 @@ from tests.unit.node.p2p_parts import make_door
 
 SIZE = 20_000_000
 """Bytes."""
-TURNS = 9
+TURNS = 25
 WANTED = 0.5
 """Of a bare stream's speed."""
 BARE = "/x/bare/1"
@@ -111,7 +111,7 @@ async def _measure(folder: Path, cid: Cid, serving: Talking) -> dict[str, float]
 async def _ours(bench: "Bench", folder: Path) -> None:
     for what, way in (("/deepblock/want/1", bench.want), ("bitswap", bench.bitswap(bench.peer))):
         await bench.way(f"embedded to embedded by {what}", way)
-        turn = iter(range(100))
+        turn = iter(range(TURNS))
         name = what.replace("/", "-")
         fresh = lambda turn=turn, name=name: Blockstore(folder / f"{name}{next(turn)}")  # noqa: E731
         await bench.way(f"embedded to embedded by {what}, on the disk", way, to=fresh, counts=False)
