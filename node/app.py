@@ -149,9 +149,7 @@ class App:
                     Terminal(self.services).run(),
                 ]  # fmt: skip
                 if self.config.mdns:
-                    parts.append(
-                        Neighbours(self.chain.network, lambda: self.door.addrs, self.peers.learn).run()
-                    )
+                    parts.append(Neighbours(self.chain.network, self.door.addrs, self.peers.learn).run())
                 if self.config.audit != "headers":
                     parts.append(self.frauds.run(self.sync.ready, self.config.mine))
                 if self.config.mine:

@@ -8,7 +8,7 @@ asks and answers there alone.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -37,9 +37,7 @@ class Neighbours:
     """`network`: of the chain. `own`: the multiaddrs at which this node listens. `learn` is given what is
     found, and the teller."""
 
-    def __init__(
-        self, network: Cid, own: Callable[[], Iterable[str]], learn: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, network: Cid, own: Sequence[str], learn: Callable[[str, str], None]) -> None:
         self._service = f"_p2p-{network[-5:].hex()}._udp.local."  # a label has 15 characters at most
         self._own = own
         self._learn = learn
@@ -54,7 +52,7 @@ class Neighbours:
                 await asyncio.sleep(PAUSE)
 
     async def _announce_and_listen(self) -> None:
-        scope, addrs = nearest(self._own())
+        scope, addrs = nearest(self._own)
         names: asyncio.Queue[str] = asyncio.Queue(WAITING)
 
         def notice(

@@ -166,9 +166,8 @@ class Sync:
         try:
             return await attempt
         except NothingToShow as error:
-            if claim is None or self._is_ahead(
-                claim
-            ):  # else we have by now what it claimed: gossip was faster
+            # Where gossip was faster, we have by now what it claimed.
+            if claim is None or self._is_ahead(claim):
                 self._peers.penalise(peer, EMPTY_CLAIM, str(error))
         except (DoorError, NotYet) as error:
             log.info("sync_interrupted", peer=peer, height=self._chain.head.height, reason=str(error))

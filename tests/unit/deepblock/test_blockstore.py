@@ -77,9 +77,8 @@ def test_what_is_read_for_others_is_hashed_once_for_each_writing_of_its_file(sto
     other = data[:-1] + b"\0"
     file.write_bytes(other)
     os.utime(file, ns=(written, written))
-    assert (
-        store.get_block(cid, afresh=False) == other
-    )  # as a disk that loses a bit would: it was not hashed again
+    # As after a disk has lost a bit: it was not hashed again.
+    assert store.get_block(cid, afresh=False) == other
     os.utime(file, ns=(written, written + 1))
     with pytest.raises(Corrupt, match="damaged"):
         store.get_block(cid, afresh=False)

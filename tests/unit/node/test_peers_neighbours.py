@@ -22,7 +22,7 @@ CHAIN, OTHER_CHAIN = cid_of_block(b"a chain"), cid_of_block(b"another")
 async def node(number, chain=CHAIN):
     """What it has learned, while it runs."""
     learned = []
-    neighbours = Neighbours(chain, lambda: [addr_of(IDS[number])], lambda *said: learned.append(said))
+    neighbours = Neighbours(chain, [addr_of(IDS[number])], lambda *said: learned.append(said))
     running = asyncio.create_task(neighbours.run())
     try:
         yield learned
@@ -55,7 +55,7 @@ def test_nodes_of_one_chain_find_each_other_and_no_others():
 
 def test_a_stranger_that_says_nonsense_is_passed_over():
     """Addresses of other machines too: a node that listens on loopback alone is not to dial them."""
-    service = Neighbours(CHAIN, list, print)._service
+    service = Neighbours(CHAIN, [], print)._service
     lines = [
         text(*(b"dnsaddr=" + addr_of(IDS[5], ip=ip).encode() for ip in ("192.168.1.7", "8.8.8.8"))),
         text(b"dnsaddr=/dnsaddr/somewhere.example", b"dnsaddr=", b"\xff\xfe", b"id=1"),
