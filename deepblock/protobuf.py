@@ -4,9 +4,11 @@ has had enough, and nothing was built of the rest.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from deepblock.codec import Malformed
+
+B = TypeVar("B", bytes, memoryview)
 
 _MAX_VARINT: Final = 10
 """Bytes: 64 bits, as a negative number takes."""
@@ -37,8 +39,9 @@ def head(field: int, length: int) -> bytes:
     return varint(field << 3 | 2) + varint(length)
 
 
-def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of a message in order, with their values: numbers, or bytes. Raises Malformed, at others too."""
+def fields(message: B) -> Iterator[tuple[int, int | B]]:
+    """The fields of a message in order, with their values: numbers, or bytes; parts of the same memory where `message`
+    is a view. Raises Malformed, at others too."""
     at = 0
     while at < len(message):
         key, at = read_varint(message, at)
@@ -53,7 +56,7 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
                 raise Malformed("not a protocol buffer of numbers and byte strings")
 
 
-def read_varint(message: bytes, at: int) -> tuple[int, int]:
+def read_varint(message: bytes | memoryview, at: int) -> tuple[int, int]:
     """The number that begins at `at`, and where the next thing does. Raises Malformed."""
     value = 0
     for shift, byte in enumerate(message[at : at + _MAX_VARINT]):

@@ -95,8 +95,8 @@ class Fetcher:
         while waiting:
             if time.monotonic() > until:
                 raise NotAvailable(waiting[0])
-            batch = [waiting.popleft() for _ in range(min(BATCH, len(waiting)))]
-            found = await self._from_anybody(file, batch, prefer)
+            batch = _next(waiting, BATCH)
+            found = await self._from_peers(batch, prefer) or await self._from_further(file, batch, waiting)
             waiting.extend(piece for piece in batch if piece not in found)
             await asyncio.to_thread(self._store, found)
 
@@ -108,15 +108,21 @@ class Fetcher:
                 raise codec.Malformed(f"{piece} is a block of {len(data)} bytes, at most {MAX_BLOCK}")
             self._blobs.put_verified(piece, data)
 
-    async def _from_anybody(self, file: Cid, cids: Sequence[Cid], prefer: str | None) -> dict[Cid, bytes]:
-        """Some of these blocks of a file, from the first who has any. Raises NotAvailable."""
+    async def _from_peers(self, cids: Sequence[Cid], prefer: str | None) -> dict[Cid, bytes]:
+        """Some of these blocks of a file, from the first who has any; nothing where nobody has."""
         for peer in self._sources(prefer):
             if found := await self.pieces(peer, cids):
                 return found
+        return {}
+
+    async def _from_further(self, file: Cid, batch: list[Cid], waiting: deque[Cid]) -> dict[Cid, bytes]:
+        """Some of the `batch`, which grows from what is `waiting` to as much as a source is best asked for at once.
+        Raises NotAvailable."""
         for source in self._further:
-            if found := await source.blocks(file, cids):
+            batch += _next(waiting, source.batch - len(batch))
+            if found := await source.blocks(file, batch):
                 return found
-        raise NotAvailable(cids[0])
+        raise NotAvailable(batch[0])
 
     def _sources(self, prefer: str | None) -> list[str]:
         """Connected peers, the preferred one first, the others in no order that anybody could exploit."""
@@ -145,3 +151,8 @@ class Fetcher:
                 self._peers.penalise(peer, BAN_SCORE, f"served other bytes for {cid}")
                 return {}
         return found
+
+
+def _next(waiting: deque[Cid], most: int) -> list[Cid]:
+    """Taken out of `waiting`, the first ones."""
+    return [waiting.popleft() for _ in range(min(most, len(waiting)))]

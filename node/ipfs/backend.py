@@ -7,7 +7,10 @@ from deepblock.cid import Cid
 
 
 class Source(Protocol):
-    """Somebody who may have blocks."""
+    """Somebody who may have blocks. `batch`: how many it is best asked for at once."""
+
+    @property
+    def batch(self) -> int: ...
 
     async def blocks(self, file: Cid, cids: Sequence[Cid]) -> dict[Cid, bytes]:
         """Those of these blocks of a file that it has, each hashed here; in bounded time, and without an error: what

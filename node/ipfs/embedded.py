@@ -30,6 +30,7 @@ class Embedded:
     so there is nothing to pin. `patience`: seconds in which a peer has to send something."""
 
     name = "embedded"
+    batch = 32
 
     def __init__(self, door: Door, addrs: Sequence[str], patience: float = PATIENCE) -> None:
         self._door = door

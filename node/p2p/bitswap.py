@@ -84,7 +84,7 @@ class Bitswap:
         except (wire.Violation, Malformed) as error:
             self._accuse(peer, f"{PROTOCOL}: {error}")
 
-    async def _next(self, inbox: "_Inbox", peer: ID) -> bytes | None:
+    async def _next(self, inbox: "_Inbox", peer: ID) -> bytearray | None:
         """A message; None at the end of the stream. A peer's messages are read one by one: whatever it sends on
         however many streams, the rest waits in its windows, and a piece of each stream here."""
         length = await inbox.length()
@@ -261,18 +261,18 @@ class _Inbox:
                 return None
         length = 0
         for index in range(_LENGTH_BYTES):
-            (byte,) = await self.read(1)
+            if not self._ahead:
+                self._ahead = await wire.read(self._stream, 1, stall=self._stall)
+            byte, self._ahead = self._ahead[0], self._ahead[1:]
             length |= (byte & 0x7F) << 7 * index
             if byte < 0x80:
                 return length
         raise wire.Violation(f"a length of more than {_LENGTH_BYTES} bytes")
 
-    async def read(self, size: int) -> bytes:
+    async def read(self, size: int) -> bytearray:
         """Exactly so many bytes. Raises Hangup."""
-        found, self._ahead = self._ahead[:size], self._ahead[size:]
-        if len(found) == size:
-            return found
-        return found + await wire.read(self._stream, size - len(found), stall=self._stall)
+        found, self._ahead = bytearray(self._ahead[:size]), self._ahead[size:]
+        return await wire.read_on(self._stream, found, size, stall=self._stall)
 
 
 class _Queue:

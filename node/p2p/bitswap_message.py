@@ -69,40 +69,40 @@ class Message:
         return b"".join((protobuf.varint(sum(map(len, parts))), *parts))
 
 
-def decode(body: bytes) -> Message:
-    """A message without its length. Raises Malformed."""
-    return _Reader().message(body)
+def decode(body: bytes | bytearray) -> Message:
+    """A message without its length. Each block is copied once, out of it. Raises Malformed."""
+    return _Reader().message(memoryview(body))
 
 
 class _Reader:
     def __init__(self) -> None:
         self._left = _MAX_FIELDS
 
-    def message(self, body: bytes) -> Message:
+    def message(self, body: memoryview) -> Message:
         wants: list[Want] = []
         blocks: list[tuple[Cid, bytes]] = []
         presences: list[tuple[bytes, bool]] = []
         full, strange = False, 0
         for field, value in self._fields(body):
             match field, value:
-                case 1, bytes():
+                case 1, memoryview():
                     full = self._wantlist(value, wants) or full
-                case 3, bytes():
+                case 3, memoryview():
                     if block := self._block(value):
                         blocks.append(block)
                     else:
                         strange += 1
-                case 4, bytes():
+                case 4, memoryview():
                     presences.append(self._presence(value))
-                case 2, bytes():  # a block without a prefix, of version 1.0
+                case 2, memoryview():  # a block without a prefix, of version 1.0
                     strange += 1
         return Message(tuple(wants), full, tuple(blocks), tuple(presences), strange)
 
-    def _wantlist(self, body: bytes, wants: list[Want]) -> bool:
+    def _wantlist(self, body: memoryview, wants: list[Want]) -> bool:
         """Appends to `wants`; whether the list is a full one."""
         full = False
         for field, value in self._fields(body):
-            if field == 1 and isinstance(value, bytes):
+            if field == 1 and isinstance(value, memoryview):
                 if len(wants) == MAX_WANTS:
                     break
                 wants.append(self._want(value))
@@ -110,24 +110,27 @@ class _Reader:
                 full = bool(value)
         return full
 
-    def _want(self, body: bytes) -> Want:
+    def _want(self, body: memoryview) -> Want:
         values = dict(self._fields(body))
         return Want(
             _cid(values.get(1)), have=values.get(4) == 1, tell=bool(values.get(5)), cancel=bool(values.get(3))
         )
 
-    def _block(self, body: bytes) -> tuple[Cid, bytes] | None:
+    def _block(self, body: memoryview) -> tuple[Cid, bytes] | None:
         values = dict(self._fields(body))
-        prefix, data = values.get(1), values.get(2, b"")
-        if not isinstance(prefix, bytes) or not isinstance(data, bytes) or prefix not in _PREFIXES:
+        prefix, view = values.get(1), values.get(2, memoryview(b""))
+        if not isinstance(prefix, memoryview) or not isinstance(view, memoryview):
             return None
-        return cid_of_block(data, _PREFIXES[prefix]), data
+        if (codec := _PREFIXES.get(bytes(prefix))) is None:
+            return None
+        data = bytes(view)
+        return cid_of_block(data, codec), data
 
-    def _presence(self, body: bytes) -> tuple[bytes, bool]:
+    def _presence(self, body: memoryview) -> tuple[bytes, bool]:
         values = dict(self._fields(body))
         return _cid(values.get(1)), values.get(2, 0) == 0
 
-    def _fields(self, body: bytes) -> Iterator[tuple[int, int | bytes]]:
+    def _fields(self, body: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         for field in protobuf.fields(body):
             self._left -= 1
             if self._left < 0:
@@ -135,7 +138,7 @@ class _Reader:
             yield field
 
 
-def _cid(value: int | bytes | None) -> bytes:
-    if not isinstance(value, bytes) or len(value) > MAX_CID:
+def _cid(value: int | memoryview | None) -> bytes:
+    if not isinstance(value, memoryview) or len(value) > MAX_CID:
         raise Malformed(f"a bitswap message names no CID of at most {MAX_CID} bytes")
-    return value
+    return bytes(value)

@@ -1,6 +1,7 @@
 """What lies under the streams of py-libp2p 0.8.1, with its sharp edges covered: bytes from the kernel, yamux's frames,
 streams and windows. Each class says what it covers."""
 
+import struct
 from contextlib import nullcontext, suppress
 from types import SimpleNamespace
 from typing import Any
@@ -9,13 +10,19 @@ import trio
 from libp2p.abc import IMuxedConn, ISecureConn
 from libp2p.io.trio import TrioTCPStream
 from libp2p.io.utils import read_exactly
+from libp2p.network.connection import swarm_connection
 from libp2p.network.connection.exceptions import RawConnError
+from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux import yamux
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from libp2p.transport.tcp import tcp
 
+ACK = struct.pack("!BBH", 0, yamux.TYPE_WINDOW_UPDATE, yamux.FLAG_ACK)
+"""How the frame begins that answers a new stream."""
+WELCOME = 1 << 19
+"""Bytes that it may send then, beside yamux's own 2^18: half of all of that are one block of 2^18 and more."""
 READ_TIME = 60.0
 """Seconds for the rest of a yamux frame whose header has come, as in libp2p."""
 CLOSED_LOOK = 0.1
@@ -27,6 +34,26 @@ NO_LOCK = nullcontext()
 for each frame."""
 WRITE_TIME = 10.0
 """Seconds for one yamux frame (≤ 64 KiB) to leave; a connection that takes longer is dead."""
+
+
+class Handed:
+    """A lock that costs nothing where it is free, and is handed on in the order of asking. Each of trio's own is a turn
+    of its scheduler even then, and a stream of one block took some twenty."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    async def __aenter__(self) -> None:
+        if self._held:
+            await self._waiting.park()  # and then it is ours
+        self._held = True
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._waiting:
+            self._waiting.unpark()
+        else:
+            self._held = False
 
 
 class Socket(TrioTCPStream):
@@ -63,6 +90,7 @@ class Stream(YamuxStream):
         self._room = self._granted = 0
         self._news = trio.lowlevel.ParkingLot()
         super().__init__(*args, **kwargs)
+        self.close_lock = Handed()  # type: ignore[assignment]
         self.window_lock = NO_LOCK  # type: ignore[assignment]  # nobody waits while he holds one of these two
         self.rw_lock = SimpleNamespace(write_lock=nullcontext)  # type: ignore[assignment]
         self._unanswered = 0  # bytes read
@@ -108,6 +136,17 @@ class Stream(YamuxStream):
 yamux.YamuxStream = Stream  # type: ignore[misc]  # by this name Yamux makes its streams
 
 
+class Carried(NetStream):
+    """The same as its user sees it."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._state_lock = Handed()  # type: ignore[assignment]
+
+
+swarm_connection.NetStream = Carried  # type: ignore[attr-defined,assignment]  # by this name connections make theirs
+
+
 class Muxer(Yamux):
     """A write that is cancelled half-way garbles all streams of the connection, so a frame is finished or the
     connection ends. A stream's window grows with what was read of it, and a peer may have many, so what piles up
@@ -115,14 +154,35 @@ class Muxer(Yamux):
 
     unread_limit = 64 * 1024 * 1024
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._welcomes = b""
+        self.streams_lock = Handed()  # type: ignore[assignment]
+        self._write_lock = Handed()  # type: ignore[assignment]
+
     async def _write_frame(self, data: bytes) -> None:
+        if data[:4] == ACK:
+            self._welcomes += self._welcome(data)
+            return  # it goes with the next frame: whoever opens a stream is answered at once, or reset
         async with self._write_lock:
+            if self._welcomes:
+                data, self._welcomes = self._welcomes + data, b""
             with trio.CancelScope(deadline=trio.current_time() + WRITE_TIME, shield=True) as writing:
                 await self.secured_conn.write(data)
         if writing.cancelled_caught:
             with suppress(Exception):
                 await self.secured_conn.close()
             raise RawConnError(f"connection closed: one frame took more than {WRITE_TIME:g} s")
+
+    def _welcome(self, ack: bytes) -> bytes:
+        """The answer to a new stream is a window update of nothing. It may as well make room for a whole block: else
+        each of Kubo's streams, of one block and a little more than a window, waits for another one."""
+        (id_,) = struct.unpack_from("!I", ack, 4)
+        if (stream := self.streams.get(id_)) is None:
+            return ack
+        stream.recv_window += WELCOME
+        stream.target_recv_window += WELCOME
+        return ack[:8] + struct.pack("!I", WELCOME)
 
     def _finalize_stream_locked(self, stream: YamuxStream, *, fully_closed: bool) -> None:
         if fully_closed and stream.reset_received:
@@ -133,8 +193,12 @@ class Muxer(Yamux):
     async def _read_data_body(self, length: int) -> bytes:
         if length + sum(map(len, self.stream_buffers.values())) > self.unread_limit:
             raise trio.TooSlowError  # the one error for which the caller closes the connection
-        with trio.fail_after(READ_TIME):  # libp2p's own reads the environment for each frame
-            return await read_exactly(self.secured_conn, length)
+        with trio.CancelScope(deadline=trio.current_time() + READ_TIME):
+            body = await self.secured_conn.read(length)
+            if len(body) == length:  # as nearly always: copied no more
+                return body
+            return body + await read_exactly(self.secured_conn, length - len(body))
+        raise trio.TooSlowError
 
 
 class Muxers(MuxerMultistream):

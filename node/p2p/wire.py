@@ -74,7 +74,11 @@ async def read_message(stream: Any, *, limit: int, stall: float) -> tuple[int, b
 
 async def read(stream: Any, size: int, *, stall: float) -> bytes:
     """Exactly `size` bytes. Raises Hangup."""
-    data = bytearray()
+    return bytes(await read_on(stream, bytearray(), size, stall=stall))
+
+
+async def read_on(stream: Any, data: bytearray, size: int, *, stall: float) -> bytearray:
+    """The same `data`, longer: until it has exactly `size` bytes. Raises Hangup."""
     while len(data) < size:
         piece = b""
         with trio.move_on_after(stall) as waiting:
@@ -84,4 +88,4 @@ async def read(stream: Any, size: int, *, stall: float) -> bytes:
         if not piece:
             raise Hangup(f"the stream ended after {len(data):,} of {size:,} bytes")
         data += piece
-    return bytes(data)
+    return data

@@ -8,6 +8,7 @@ the same with a block store in which each block is synced, as a node has it.
 """
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -262,6 +263,7 @@ class _Bitswap:
     def __init__(self, door: Door, peer: str) -> None:
         self._source = Embedded(door, ())
         self._source._sources = lambda: [peer]  # type: ignore[method-assign]
+        self.batch = self._source.batch
 
     async def blocks(self, file: Cid, cids: Any) -> dict[Cid, bytes]:
         return await self._source.blocks(file, cids)
@@ -270,6 +272,7 @@ class _Bitswap:
 def _as_a_node() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     sys.setswitchinterval(TURN)
+    gc.freeze()
 
 
 def _nobody() -> Any:

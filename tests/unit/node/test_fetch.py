@@ -20,6 +20,8 @@ ALONE = SimpleNamespace(peers=list)
 class Shelf:
     """A source with these blocks, which dies after so many calls."""
 
+    batch = 32
+
     def __init__(self, blocks, lives=1_000, at_once=4):
         self.blocks_here, self.lives, self.at_once = blocks, lives, at_once
 
@@ -60,6 +62,24 @@ def test_while_some_blocks_are_written_the_next_ones_come(tmp_path):
     cid, blocks = split_file(data)
     asyncio.run(fetched(cid, blocks))
     assert Blockstore(tmp_path).get_file(cid, len(data)) == data
+
+
+def test_a_source_is_asked_for_as_many_blocks_at_once_as_it_likes(tmp_path):
+    """The root first, on its own: what else belongs to the file is not known before."""
+    asked = []
+
+    class Counted(Shelf):
+        async def blocks(self, file, cids):
+            asked.append((self.batch, len(cids)))
+            return await super().blocks(file, cids)
+
+    small, large = Counted({}), Counted({}, at_once=1_000)
+    large.batch = 60
+    data = os.urandom(16_000_000)  # 62 leaves
+    cid, large.blocks_here = split_file(data)
+    asyncio.run(Fetcher(ALONE, None, Blockstore(tmp_path), (small, large)).file(cid, len(data)))
+    assert Blockstore(tmp_path).get_file(cid, len(data)) == data
+    assert sorted(asked) == [(32, 1), (32, 2), (32, 32), (60, 1), (60, 2), (60, 60)]
 
 
 def test_what_nobody_has_is_not_available(tmp_path):
