@@ -20,13 +20,14 @@ from libp2p.host.exceptions import StreamFailure
 from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.peer.id import ID
 
-from deepblock.cid import Cid
+from deepblock.cid import DAG_PB, Cid
 from deepblock.codec import Malformed
 from node.p2p import wire
 from node.p2p.bitswap_message import MAX_MESSAGE, MAX_WANTS, Message, Want, decode
 from node.p2p.events import Blocks, Limits, PeerGone, Refused
 from node.p2p.exchange import STREAM_ENDED, plain
 from node.p2p.guards import Accuse
+from node.p2p.muxer import Handed
 
 log = structlog.get_logger("p2p")
 
@@ -59,7 +60,7 @@ class Bitswap:
         self._blocks = blocks
         self._queues: dict[ID, _Queue] = {}  # of the peers that are being served
         self._serving = trio.CapacityLimiter(limits.served)
-        self._turns: defaultdict[ID, trio.Lock] = defaultdict(trio.Lock)
+        self._turns: defaultdict[ID, Handed] = defaultdict(Handed)
         self._owed: Counter[ID] = Counter()  # blocks that a peer was asked for and may still send
         self._asking: defaultdict[ID, list[_Asking]] = defaultdict(list)
 
@@ -171,11 +172,12 @@ class Bitswap:
 
     async def _answers(self, queue: dict[bytes, Want]) -> list[Message]:
         """Takes as much from the queue as is read at once. What is not here is told, and not remembered: whoever still
-        wants it asks again."""
+        wants it asks again. A node that says where leaves are is given to who only asks whether it is here, as Kubo
+        does with what is small: it would be wanted next."""
         wants = list(islice(queue.values(), ANSWERS))
         known = {want.cid: cid for want in wants if (cid := _known(want.cid))}
-        asked = [known[want.cid] for want in wants if want.have and want.cid in known]
-        wanted = [known[want.cid] for want in wants if not want.have and want.cid in known]
+        asked = [cid for want in wants if want.have and (cid := known.get(want.cid)) and cid.codec != DAG_PB]
+        wanted = [cid for want in wants if (cid := known.get(want.cid)) and cid not in asked]
         here = dict(zip(asked, await self._blocks.has(asked), strict=True)) if asked else {}
         read = await self._blocks.read(wanted, READ_BYTES) if wanted else []
         found = dict(zip(wanted, read, strict=False))
@@ -272,6 +274,7 @@ class _Inbox:
     async def read(self, size: int) -> bytearray:
         """Exactly so many bytes. Raises Hangup."""
         found, self._ahead = bytearray(self._ahead[:size]), self._ahead[size:]
+        await self._stream.muxed_stream.gather(size - len(found))
         return await wire.read_on(self._stream, found, size, stall=self._stall)
 
 

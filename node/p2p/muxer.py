@@ -27,6 +27,8 @@ READ_TIME = 60.0
 """Seconds for the rest of a yamux frame whose header has come, as in libp2p."""
 CLOSED_LOOK = 0.1
 """Seconds between two looks whether a stream that waits for room has been closed."""
+GATHERING = 0.1
+"""Seconds for which a message may come together before the first of it is read."""
 AHEAD = 1 << 17
 """Bytes that are taken from the kernel at once."""
 NO_LOCK = nullcontext()
@@ -88,7 +90,8 @@ class Stream(YamuxStream):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._room = self._granted = 0
-        self._news = trio.lowlevel.ParkingLot()
+        self._news, self._whole = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
+        self._awaited = 0
         super().__init__(*args, **kwargs)
         self.close_lock = Handed()  # type: ignore[assignment]
         self.window_lock = NO_LOCK  # type: ignore[assignment]  # nobody waits while he holds one of these two
@@ -113,6 +116,8 @@ class Stream(YamuxStream):
         if size < 0:
             raise trio.TooSlowError  # the one error for which the caller closes the connection
         self._granted = size
+        if self._whole and self.unread >= self._awaited:
+            self._whole.unpark_all()
 
     async def room(self) -> int | None:
         """How many bytes may be sent, as soon as it is one; None when it is nothing any more."""
@@ -120,6 +125,18 @@ class Stream(YamuxStream):
             with trio.move_on_after(CLOSED_LOOK):  # nobody tells when it is closed
                 await self._news.park()
         return None if self.closed else self._room
+
+    async def gather(self, size: int) -> None:
+        """Waits a moment for so many bytes, or half a window, to have come: reading them as they come costs a turn for
+        each frame."""
+        self._awaited = min(size, self.target_recv_window // 2)
+        if self.unread < self._awaited and not self.recv_closed:
+            with trio.move_on_after(GATHERING):  # nobody tells when it is closed
+                await self._whole.park()
+
+    def peek(self, most: int) -> bytes:
+        """What has come, and is still to be read."""
+        return bytes(self.conn.stream_buffers.get(self.stream_id, b"")[:most])
 
     @property
     def unread(self) -> int:

@@ -33,6 +33,8 @@ from libp2p.utils import encode_delim
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
 GREETING: Final = encode_delim(MULTISELECT_PROTOCOL_ID.encode())
+SHORT: Final = 0x80
+"""Bytes of a line, with its length, from which on that takes two bytes."""
 LINE: Final = 1_024
 """Bytes of a line."""
 FAILURES: Final = (IOException, MultiselectCommunicatorError)
@@ -44,12 +46,20 @@ class Lines(MultiselectCommunicator):
     async def read(self) -> str:
         """Raises MultiselectCommunicatorError."""
         try:
-            line = await read_varint_prefixed_bytes_limited(self.read_writer, LINE)
+            line = await self._at_once() or await read_varint_prefixed_bytes_limited(self.read_writer, LINE)
             if not line.endswith(b"\n"):
                 raise MultiselectCommunicatorError("a line without an end")
             return line[:-1].decode()
         except (ParseError, IOException, UnicodeDecodeError) as error:
             raise MultiselectCommunicatorError(f"no line: {error}") from error
+
+    async def _at_once(self) -> bytes | None:
+        """A line of a stream that is there as a whole, in one read; else nothing is taken."""
+        muxed: Any = getattr(self.read_writer, "muxed_stream", None)
+        seen = muxed.peek(SHORT) if muxed else b""
+        if not seen or not 0 < seen[0] < len(seen):
+            return None
+        return (await read_exactly(self.read_writer, 1 + seen[0]))[1:]
 
 
 # By these names connections, and streams, make theirs.
