@@ -12,6 +12,7 @@ from libp2p.utils.varint import encode_uvarint
 
 from deepblock.blockstore import MAX_BLOCK, Blockstore
 from deepblock.cid import RAW, cid_of_block
+from deepblock.unixfs import file_cid
 from node.p2p import bitswap
 from node.p2p.bitswap_message import MAX_CID, MAX_MESSAGE, MAX_WANTS, Message, Want, decode
 from node.p2p.events import Blocks, Fault, Limits, PeerGone, Refused
@@ -135,13 +136,14 @@ def answers(of: list[Message]):
 
 def test_each_kind_of_want_has_its_answer(stores):
     here, absent = cid_of_block(b"here", RAW), cid_of_block(b"absent", RAW)
-    strange = b"\x12\x20" + bytes(32)
+    strange, large = b"\x12\x20" + bytes(32), bytes(300_000)
     wants = (
         Want(here),
         Want(absent, tell=True),
         Want(cid_of_block(b"silence", RAW)),
         Want(strange, tell=True),
         Want(cid_of_block(b"asked", RAW), have=True, tell=True),
+        Want(root := file_cid(large), have=True),
     )
     got: list[Message] = []
 
@@ -156,11 +158,12 @@ def test_each_kind_of_want_has_its_answer(stores):
     async def scene():
         stores[0].put_block(b"here", RAW)
         asked = stores[0].put_block(b"asked", RAW)
+        stores[0].put_file(large)
         async with serving(stores[0]) as (victim,):
             await hostile(victim.addrs[0], act)
             assert got == [
                 Message(presences=((absent, False), (strange, False), (asked, True))),
-                Message(blocks=((here, b"here"),)),
+                Message(blocks=((here, b"here"), (root, stores[0].get_block(root)))),
             ]
 
     asyncio.run(scene())

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 from libp2p.peer.id import ID
 
-from node.p2p.muxer import WELCOME, Handed, Muxer
+from node.p2p.muxer import GATHERING, WELCOME, Handed, Muxer
 
 PEER = ID(b"\x00\x24\x08\x01\x12\x20" + bytes(32))
 DATA, WINDOW = 0, 1
@@ -87,6 +87,48 @@ def test_a_whole_block_needs_no_further_window():
             found += await stream.read(BLOCK)
         assert found == block
         assert len(wire.writes) == 1
+
+    over(scene)
+
+
+def test_a_message_is_read_once_it_is_whole():
+    async def scene(wire, muxer):
+        wire.give(frame(WINDOW, SYN, 1))
+        stream = await muxer.accept_stream()
+        for _ in range(4):
+            wire.give(frame(DATA, 0, 1, bytes(1_000)))
+        await stream.gather(4_000)
+        assert stream.unread == 4_000
+        await stream.gather(3_000)  # is there
+        assert await stream.read(9_000) == bytes(4_000)
+
+    over(scene)
+
+
+@pytest.mark.parametrize("flags", [0, FIN])
+def test_a_message_that_stays_away_is_not_waited_for(flags):
+    """Whoever reads it waits with his own patience, and learns by reading that the stream has ended."""
+
+    async def scene(wire, muxer):
+        wire.give(frame(WINDOW, SYN, 1) + frame(DATA, flags, 1, b"half"))
+        stream = await muxer.accept_stream()
+        await stream.gather(1_000)
+        assert await stream.read(1_000) == b"half"
+
+    over(scene)
+
+
+def test_more_than_half_a_window_is_not_waited_for():
+    async def scene(wire, muxer):
+        wire.give(frame(WINDOW, SYN, 1))
+        stream = await muxer.accept_stream()
+        await stream.write(b"go on")
+        half = ((1 << 18) + WELCOME) // 2
+        for _ in range(half // (1 << 16)):
+            wire.give(frame(DATA, 0, 1, bytes(1 << 16)))
+        with trio.fail_after(GATHERING / 2):
+            await stream.gather(1 << 24)
+        assert stream.unread == half
 
     over(scene)
 
