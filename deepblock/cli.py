@@ -25,7 +25,7 @@ COMMANDS: Final = "deepblock.commands"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0; 1 after one plain sentence on stderr, or where a comparison fails; 2 for wrong
-    usage."""
+    usage. Ctrl-C is left to `__main__`."""
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(Context.of(options), options)
@@ -38,8 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except KeyboardInterrupt:
-        return 130
     except Exception as bug:  # the border to a person: a sentence to report, not a traceback
         return _fail(f"this is a mistake of the program, please report it: {bug!r}")
 
