@@ -179,7 +179,8 @@ class Muxer(Yamux):
 
     async def _write_frame(self, data: bytes) -> None:
         if data[:4] == ACK:
-            self._welcomes += self._welcome(data)
+            async with self._write_lock:  # who takes none of our frames opens no further streams
+                self._welcomes += self._welcome(data)
             return  # it goes with the next frame: whoever opens a stream is answered at once, or reset
         async with self._write_lock:
             if self._welcomes:

@@ -27,7 +27,7 @@ class Wire:
 
     def __init__(self):
         self.writes = []
-        self._send, self._receive = trio.open_memory_channel(100)
+        self._send, self._receive = trio.open_memory_channel(200)
         self._ahead = b""
 
     def give(self, data):
@@ -151,6 +151,30 @@ def test_an_answer_is_given_also_where_the_stream_is_only_reset():
         await (await muxer.accept_stream()).reset()
         (written,) = wire.writes
         assert written.startswith(frame(WINDOW, ACK, 1, length=WELCOME))
+
+    over(scene)
+
+
+def test_who_takes_no_frames_opens_no_further_streams():
+    async def scene(wire, muxer):
+        reads_again = trio.Event()
+
+        async def stuck(_):
+            await reads_again.wait()
+
+        wire.give(frame(WINDOW, SYN, 1))
+        stream = await muxer.accept_stream()
+        wire.write = stuck
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.write, b"never read")
+            await trio.testing.wait_all_tasks_blocked()
+            for number in range(3, 203, 2):
+                wire.give(frame(WINDOW, SYN, number))
+                await trio.testing.wait_all_tasks_blocked()
+            assert set(muxer.streams) == {1, 3}
+            reads_again.set()
+        for _ in range(10):
+            await muxer.accept_stream()
 
     over(scene)
 
