@@ -78,7 +78,7 @@ class Kubo:
         if not self._up:
             return {}
         with suppress(TimeoutError, Unanswered):
-            async with asyncio.timeout(BLOCKS_TIME):
+            async with asyncio.timeout(2 * BLOCKS_TIME):  # as long as those before may take
                 await self._reading.acquire()
             try:
                 return await self._ask(

@@ -31,6 +31,8 @@ GATHERING = 0.1
 """Seconds for which a message may come together before the first of it is read."""
 AHEAD = 1 << 17
 """Bytes that are taken from the kernel at once."""
+TURN = 32
+"""Times that a free lock is taken, from one turn of the others to the next."""
 NO_LOCK = nullcontext()
 """In place of a lock that nothing needs: every lock of trio's is a turn of its scheduler, and there were four of these
 for each frame."""
@@ -39,14 +41,21 @@ WRITE_TIME = 10.0
 
 
 class Handed:
-    """A lock that costs nothing where it is free, and is handed on in the order of asking. Each of trio's own is a turn
-    of its scheduler even then, and a stream of one block took some twenty."""
+    """A lock that costs little where it is free, and is handed on in the order of asking. Each of trio's own is a turn
+    of its scheduler even then, and a stream of one block took some twenty. One of `TURN` is left: else whoever reads
+    what has come long ago, a thousand empty messages, lets nobody else go on. A task that was cancelled ends here."""
 
     def __init__(self) -> None:
         self._held = False
+        self._takings = 0
         self._waiting = trio.lowlevel.ParkingLot()
 
     async def __aenter__(self) -> None:
+        self._takings += 1
+        if self._takings % TURN == 0:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
         if self._held:
             await self._waiting.park()  # and then it is ours
         self._held = True

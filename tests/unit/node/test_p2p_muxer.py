@@ -7,7 +7,7 @@ import trio
 import trio.testing
 from libp2p.peer.id import ID
 
-from node.p2p.muxer import GATHERING, WELCOME, Handed, Muxer
+from node.p2p.muxer import GATHERING, TURN, WELCOME, Handed, Muxer
 
 PEER = ID(b"\x00\x24\x08\x01\x12\x20" + bytes(32))
 DATA, WINDOW = 0, 1
@@ -239,5 +239,39 @@ def test_a_lock_is_free_again_after_an_error():
         with trio.fail_after(1):
             async with lock:
                 pass
+
+    trio.run(scene)
+
+
+def test_who_only_takes_a_free_lock_lets_others_go_on_now_and_then():
+    async def scene():
+        lock, turns = Handed(), []
+
+        async def other():
+            while True:
+                turns.append(len(turns))
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            for _ in range(10 * TURN):
+                async with lock:
+                    pass
+            nursery.cancel_scope.cancel()
+        assert 5 <= len(turns) <= 20
+
+    trio.run(scene)
+
+
+def test_who_was_cancelled_takes_no_lock():
+    async def scene():
+        lock = Handed()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            async with lock:
+                raise AssertionError("unreachable")
+        assert scope.cancelled_caught
+        async with lock:
+            pass
 
     trio.run(scene)
