@@ -263,9 +263,7 @@ class _Inbox:
                 return None
         length = 0
         for index in range(_LENGTH_BYTES):
-            if not self._ahead:
-                self._ahead = await wire.read(self._stream, 1, stall=self._stall)
-            byte, self._ahead = self._ahead[0], self._ahead[1:]
+            (byte,) = await self.read(1)
             length |= (byte & 0x7F) << 7 * index
             if byte < 0x80:
                 return length

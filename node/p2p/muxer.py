@@ -163,7 +163,7 @@ yamux.YamuxStream = Stream  # type: ignore[misc]  # by this name Yamux makes its
 
 
 class Carried(NetStream):
-    """The same as its user sees it."""
+    """A stream as its user holds it."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

@@ -4,9 +4,9 @@ The other side is another process: a node of ours, Kubo's core (0.22), or js-ipf
 stream of the same moments in the same direction between the same two programs, and, where those are not both ours,
 beside one between two processes of ours. (Kubo mounts a stream on a local socket: its bare streams are copied once
 more. A daemon's is one bare HTTP request to it, `add` or `cat`; no libp2p stream lies under that, so it is held to the
-slower of its own request and a stream of ours.) Blocks are hashed and stay in memory, those of the
-others too: a bare stream knows no disk, and how fast one is depends on how full it is. `on the disk` is the same with a
-block store in which each block is synced, as a node has it.
+slower of its own request and a stream of ours.) Blocks are hashed and stay in memory, those of the others too: a bare
+stream knows no disk, and how fast one is depends on how full it is. `on the disk` is the same with a block store in
+which each block is synced, as a node has it.
 """
 
 import asyncio

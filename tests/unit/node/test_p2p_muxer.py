@@ -47,6 +47,12 @@ class Wire:
         return
 
 
+async def opened(wire, muxer):
+    """The first stream, as the other side has opened it."""
+    wire.give(frame(WINDOW, SYN, 1))
+    return await muxer.accept_stream()
+
+
 def over(scene):
     """Runs `scene` with a connection and its muxer."""
 
@@ -76,8 +82,7 @@ def test_a_new_stream_is_answered_together_with_the_first_reply():
 
 def test_a_whole_block_needs_no_further_window():
     async def scene(wire, muxer):
-        wire.give(frame(WINDOW, SYN, 1))
-        stream = await muxer.accept_stream()
+        stream = await opened(wire, muxer)
         await stream.write(b"go on")
         block, found = bytes(range(256)) * 1024 + bytes(100), b""
         assert len(block) == BLOCK
@@ -93,8 +98,7 @@ def test_a_whole_block_needs_no_further_window():
 
 def test_a_message_is_read_once_it_is_whole():
     async def scene(wire, muxer):
-        wire.give(frame(WINDOW, SYN, 1))
-        stream = await muxer.accept_stream()
+        stream = await opened(wire, muxer)
         for _ in range(4):
             wire.give(frame(DATA, 0, 1, bytes(1_000)))
         await stream.gather(4_000)
@@ -120,8 +124,7 @@ def test_a_message_that_stays_away_is_not_waited_for(flags):
 
 def test_more_than_half_a_window_is_not_waited_for():
     async def scene(wire, muxer):
-        wire.give(frame(WINDOW, SYN, 1))
-        stream = await muxer.accept_stream()
+        stream = await opened(wire, muxer)
         await stream.write(b"go on")
         half = ((1 << 18) + WELCOME) // 2
         for _ in range(half // (1 << 16)):
@@ -135,8 +138,7 @@ def test_more_than_half_a_window_is_not_waited_for():
 
 def test_more_than_the_window_ends_the_connection():
     async def scene(wire, muxer):
-        wire.give(frame(WINDOW, SYN, 1))
-        stream = await muxer.accept_stream()
+        stream = await opened(wire, muxer)
         await stream.write(b"go on")
         for _ in range(((1 << 18) + WELCOME) // (1 << 16) + 1):
             wire.give(frame(DATA, 0, 1, bytes(1 << 16)))
@@ -147,8 +149,7 @@ def test_more_than_the_window_ends_the_connection():
 
 def test_an_answer_is_given_also_where_the_stream_is_only_reset():
     async def scene(wire, muxer):
-        wire.give(frame(WINDOW, SYN, 1))
-        await (await muxer.accept_stream()).reset()
+        await (await opened(wire, muxer)).reset()
         (written,) = wire.writes
         assert written.startswith(frame(WINDOW, ACK, 1, length=WELCOME))
 
@@ -162,8 +163,7 @@ def test_who_takes_no_frames_opens_no_further_streams():
         async def stuck(_):
             await reads_again.wait()
 
-        wire.give(frame(WINDOW, SYN, 1))
-        stream = await muxer.accept_stream()
+        stream = await opened(wire, muxer)
         wire.write = stuck
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stream.write, b"never read")
