@@ -114,7 +114,7 @@ class App:
         self.server = Server(self.services, config.rpc_host, config.rpc_port, config.rpc_hosts)
         self.pipeline.on_head += [
             self.shares.follow, self.miner.new_head,
-            Retention(self.chain, self.blobs, pins, self.address).follow,
+            Retention(self.chain, self.blobs, pins, self.address).follow, policy.follow,
         ]  # fmt: skip
 
     def _new_door(self) -> Door:

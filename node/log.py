@@ -97,6 +97,7 @@ def configure(data_dir: Path, level: str = "info", as_json: bool = False) -> Non
         processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda name="node": logging.getLogger(f"{_ROOT}.{name}"),
+        cache_logger_on_first_use=True,  # or each line makes a logger, also one that nobody wants to see
     )
     SCREEN.live = sys.stderr.isatty() and not as_json
     stderr = logging.StreamHandler(SCREEN)

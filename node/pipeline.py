@@ -300,6 +300,6 @@ class Pipeline:
         try:
             self._mempool.add(transaction, self._chain.state(), self._chain.head.height + 1, checked)
         except RuleError as error:
-            log.debug("transaction_refused", id=str(transaction.id), way=way, reason=str(error))
+            log.debug("transaction_refused", id=transaction.id, way=way, reason=str(error))
             raise
-        log.debug("transaction", id=str(transaction.id), way=way, kind=transaction.payload.kind)
+        log.debug("transaction", id=transaction.id, way=way, kind=transaction.payload.kind)

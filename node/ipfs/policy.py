@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import chain as joined
 from itertools import count, takewhile
 
+from consensus.fork_choice import Switch
 from consensus.task import specs
 from deepblock.cid import Cid
 from deepblock.spec.task import data_files
@@ -33,6 +34,10 @@ class Policy:
         self._pins = pins
         self._made: dict[Cid, tuple[Cid, Cid]] = {}  # block → its average and its model
         self._audited: dict[Cid, tuple[Cid, ...]] = {}  # live block → what its audit reads
+
+    def follow(self, _: Switch) -> None:
+        """A new head: its body is still at hand. Later it would be decoded again."""
+        self._live()
 
     def kept(self) -> Kept:
         needed = frozenset(self._needed())

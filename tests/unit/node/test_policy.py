@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from consensus.fork_choice import Switch
 from deepblock.cid import RAW, Cid
 from deepblock.keys import Wallet
 from deepblock.types import Block, Share
@@ -61,6 +62,22 @@ def test_blocks_beside_the_chain_are_live_too(parts, pins):
     beside = [parts.grow(parent=base.id), parts.grow(parent=base.id)]
     needed = policy_of(parts, pins).kept().needed
     assert all(files(block) <= needed for block in beside)
+
+
+def test_who_follows_the_head_needs_no_body_again(parts, pins, monkeypatch):
+    following = policy_of(parts, pins)
+    read = parts.chain.body
+
+    def body(block: Block):
+        assert block.id == parts.chain.head.id, "a body that is not at hand any more"
+        return read(block)
+
+    monkeypatch.setattr(parts.chain, "body", body)
+    blocks = []
+    for _ in range(2 * FINALITY):
+        blocks.append(parts.grow())
+        following.follow(Switch((), (blocks[-1].id,)))
+    assert all(files(block) <= following.kept().needed for block in blocks[-FINALITY:])
 
 
 def test_shares_the_session_and_what_was_asked_for_are_needed(parts, pins):
