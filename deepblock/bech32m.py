@@ -7,13 +7,21 @@ _GENERATOR: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 _BECH32M: Final = 0x2BC830A3
 
 
+def _feedback(top: int) -> int:
+    """What the five bits that are shifted out flip."""
+    check = 0
+    for bit, generator in enumerate(_GENERATOR):
+        check ^= generator if top >> bit & 1 else 0
+    return check
+
+
+_FEEDBACK: Final = tuple(map(_feedback, range(32)))
+
+
 def _polymod(values: list[int]) -> int:
     check = 1
     for value in values:
-        top = check >> 25
-        check = (check & 0x1FFFFFF) << 5 ^ value
-        for bit, generator in enumerate(_GENERATOR):
-            check ^= generator if top >> bit & 1 else 0
+        check = (check & 0x1FFFFFF) << 5 ^ value ^ _FEEDBACK[check >> 25]
     return check
 
 
