@@ -156,6 +156,7 @@ class Blockstore:
 
     def remove_block(self, cid: Cid) -> None:
         """Remove this block alone."""
+        self._hashed.pop(cid, None)
         self._file(cid).unlink(missing_ok=True)
 
     def tree(self, cid: Cid) -> list[Cid]:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from deepblock.cid import Cid
-from deepblock.codec import decode
-from deepblock.types import Block, Body
+from deepblock.types import Block
 from node.fetch import Fetcher
 from node.pipeline import BodyMissing
 
@@ -24,16 +23,15 @@ HEDGE: Final = 0.5
 
 
 class Bodies:
-    """`here`: what this node has itself, by CID; `sources`: the peers that may be asked; `max_body`: bytes."""
+    """`here`: what this node has itself, by CID; `sources`: the peers that may be asked."""
 
     def __init__(
         self, fetcher: Fetcher, here: Callable[[Cid], bytes | None],
-        sources: Callable[[], Collection[str]], max_body: int,
+        sources: Callable[[], Collection[str]],
     ) -> None:  # fmt: skip
         self._fetcher = fetcher
         self._here = here
         self._sources = sources
-        self._max_body = max_body
         self._later: deque[Sequence[Cid]] = deque()
         self._coming: deque[asyncio.Task[list[bytes]]] = deque()
         self._come: deque[bytes] = deque()
@@ -46,12 +44,12 @@ class Bodies:
         self._later += (cids[start : start + CHUNK] for start in range(0, len(cids), CHUNK))
         self._begin()
 
-    async def next(self) -> Body:
-        """Of the first wanted block whose body was not taken yet. Raises BodyMissing, Malformed."""
+    async def next(self) -> bytes:
+        """Of the first wanted block whose body was not taken yet. Raises BodyMissing."""
         if not self._come:
             self._come += await self._coming.popleft()
             self._begin()
-        return decode(Body, self._come.popleft(), self._max_body)
+        return self._come.popleft()
 
     async def close(self) -> None:
         """Nothing more is wanted."""

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import structlog
 
 from consensus.errors import Fraud, Invalid, NotYet
-from deepblock.codec import Malformed
+from deepblock.codec import Malformed, decode
 from deepblock.types import Block, Body
 from node.chain import Chain
 from node.fetch import Fetcher
@@ -184,18 +184,21 @@ class Sync:
         self._rate.begin(self._chain.head.height)
         try:
             async with aclosing(self._shown(walk, first)) as shown:
-                async for block, body, above in shown:
+                async for block, data, above in shown:
                     if block.height + above > self._chain.head.height + BEHIND:
                         self.ready.clear()
-                    await self._take(block, body, above, walk.peer)
+                    await self._take(block, data, above, walk.peer)
                     self._rate.at(self._chain.head.height)
         finally:
             self._followed = None
 
-    async def _take(self, block: Block, body: Body, above: int, peer: str) -> None:
+    async def _take(self, block: Block, data: bytes, above: int, peer: str) -> None:
+        """`data`: its body, decoded unless gossip was faster."""
         age = int(time.time()) - block.header.timestamp
         depth = max(0, min(above, age // self._chain.params.block_time))  # what is recent is not deep
         heard = self._pipeline.is_judging(block.id)
+        known = heard or self._chain.node(block.id)
+        body = None if known else decode(Body, data, self._chain.params.max_body)
         try:
             await self._pipeline.receive(block, Origin("sync", peer, depth=depth), body)
         except Fraud as fraud:
@@ -205,11 +208,11 @@ class Sync:
 
     async def _shown(
         self, walk: Walk, first: Sequence[Block]
-    ) -> AsyncGenerator[tuple[Block, Body, int], None]:
+    ) -> AsyncGenerator[tuple[Block, bytes, int], None]:
         """The blocks above what both know, with their bodies, and how many on top of each were shown so far: all there
         are, or more than the finality depth. The next ones are on their way meanwhile."""
         params = self._chain.params
-        bodies = Bodies(self._fetcher, self._chain.raw, lambda: self.statuses.known, params.max_body)
+        bodies = Bodies(self._fetcher, self._chain.raw, lambda: self.statuses.known)
         ahead = deque(first)
         bodies.want(first)
         coming = asyncio.create_task(walk.more())

@@ -92,6 +92,12 @@ def test_what_is_read_for_others_is_hashed_where_nobody_has_done_so(store, tmp_p
         Blockstore(tmp_path / "blobs").get_block(cid, afresh=False)
 
 
+def test_what_is_removed_is_not_remembered(store):
+    cid = store.put_block(b"a block", RAW)
+    store.remove_block(cid)
+    assert not store._hashed
+
+
 @pytest.mark.parametrize("size", [0, 1, CHUNK, CHUNK + 1, 1_000_000])
 def test_a_file_reads_back(store, size):
     data = os.urandom(size)

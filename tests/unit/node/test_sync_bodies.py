@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from deepblock.cid import Cid
+from deepblock.cid import DAG_CBOR, Cid, cid_of_block
 from deepblock.codec import encode
 from deepblock.types import Block, Body
 from node.pipeline import BodyMissing
@@ -63,11 +63,11 @@ def taken(net: Net, blocks: Sequence[Block] = BLOCKS, here: dict[Cid, bytes] | N
     """The CIDs of the bodies of all `blocks`, wanted in two parts."""
 
     async def take() -> list[Cid]:
-        bodies = Bodies(net, (here or {}).get, lambda: net.peers, 1 << 20)  # type: ignore[arg-type]
+        bodies = Bodies(net, (here or {}).get, lambda: net.peers)  # type: ignore[arg-type]
         try:
             bodies.want(blocks[:20])
             bodies.want(blocks[20:])
-            return [(await bodies.next()).cid for _ in blocks]
+            return [cid_of_block(await bodies.next(), DAG_CBOR) for _ in blocks]
         finally:
             await bodies.close()
             assert net.waiting == 0
