@@ -6,7 +6,6 @@ is the author of nothing that it has not checked.
 """
 
 import asyncio
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -23,6 +22,7 @@ from consensus.transition import check_block
 from deepblock.cid import Cid
 from deepblock.codec import Malformed, decode
 from deepblock.types import Block, Share
+from node.allowance import Allowance
 from node.frauds import Frauds
 from node.messages import MAX_BATCH, Accusation, Batch, topic_of
 from node.p2p.door import Door
@@ -44,7 +44,8 @@ REMEMBERED: Final = 4_096
 """Headers whose seals are counted."""
 TRANSACTIONS_A_SECOND: Final = 1_000.0
 TRANSACTIONS_AT_ONCE: Final = 4_000.0
-"""Transactions of one neighbour that are checked: about a tenth of a core, and a burst."""
+"""Transactions of one neighbour that are checked: about a tenth of a core, and a burst. What comes too fast is fetched
+from its pool later."""
 MAX_BLOCK: Final = 64 << 10
 """Bytes of a block without its body: K CIDs, and little else."""
 MAX_SHARE: Final = 64 << 10
@@ -62,7 +63,7 @@ FAULT: Final = 20
 def validators(params: Params, network: Cid, spec_of: SpecOf) -> dict[str, Validator]:
     """Topic → what a message of it says, where it is plausible: decoded here, and nowhere again."""
     seals: OrderedDict[Cid, set[Cid]] = OrderedDict()
-    allowance = Allowance()
+    allowance = Allowance(TRANSACTIONS_A_SECOND, TRANSACTIONS_AT_ONCE)
 
     def plausible(session: Session, check: Callable[[], None]) -> Session | None:
         """Of each header, only so many seals are passed on; of a task that is not known here, nothing."""
@@ -103,25 +104,6 @@ def validators(params: Params, network: Cid, spec_of: SpecOf) -> dict[str, Valid
         topic_of(network, "transactions"): batch,
         topic_of(network, "frauds"): accusation,
     }
-
-
-class Allowance:
-    """Of each neighbour's transactions, so many are checked; what comes too fast is fetched from its pool later."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # peer → when, and how many then
-
-    def take(self, peer: str, count: int) -> bool:
-        """Whether `count` more may be checked now."""
-        now = self._clock()
-        since, left = self._left.pop(peer, (now, TRANSACTIONS_AT_ONCE))
-        left = min(TRANSACTIONS_AT_ONCE, left + (now - since) * TRANSACTIONS_A_SECOND)
-        enough = count <= left
-        self._left[peer] = (now, left - count if enough else left)
-        if len(self._left) > REMEMBERED:
-            self._left.popitem(last=False)
-        return enough
 
 
 class Ears:

@@ -33,6 +33,7 @@ from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from multiaddr import Multiaddr
 
 from node.addresses import group_of, machine_of
+from node.allowance import Allowance
 from node.p2p.negotiation import Listener, Proposer
 
 log = structlog.get_logger("p2p")
@@ -41,6 +42,12 @@ CONNECTIONS_PER_PEER = 2
 """Two nodes that dial each other at the same moment get two; an older one makes way for a third."""
 QUEUED_RPCS = 512
 """Outbound messages that wait for one slow neighbour; more are lost, as gossip may be."""
+
+BURST = 2
+"""Seconds' worth of messages that a neighbour may send at once. After we stood still for however long there is no more
+than a window of small messages (1,500) and what its haste allows."""
+HASTE = 0.5
+"""Seconds' worth of messages that we send at once."""
 
 Accuse = Callable[[ID, str], None]
 """(peer, reason): report a fault and drop the peer."""
@@ -192,6 +199,10 @@ class Router(GossipSub):
         return True
 
 
+class Flood(Exception):
+    """A neighbour sends more messages than any honest node does."""
+
+
 class Gossiper(Pubsub):
     """libp2p dies of one undecodable frame or key, starts a task for every message of a frame, loses what
     exceeds its queues of 32, and lets two writers interleave their frames on one stream."""
@@ -204,8 +215,9 @@ class Gossiper(Pubsub):
         self._accuse = accuse
         self._is_allowed = is_allowed
         self._rate = rate
-        self._counts: dict[ID, tuple[int, int]] = {}  # peer → (second, messages in it)
+        self._allowance = Allowance(rate, BURST * rate)
         self._write_locks: WeakKeyDictionary[INetStream, trio.Lock] = WeakKeyDictionary()
+        self._due: WeakKeyDictionary[INetStream, float] = WeakKeyDictionary()  # when our pace has sent all
 
     async def stream_handler(self, stream: INetStream) -> None:
         peer = stream.muxed_conn.peer_id
@@ -219,6 +231,8 @@ class Gossiper(Pubsub):
             pass  # the stream ended; the network tells when it was the last connection
         except DecodeError:
             self._accuse(peer, "undecodable gossip frame")
+        except Flood as error:
+            self._accuse(peer, str(error))
         except Exception as error:
             self._accuse(peer, f"invalid gossip frame: {error!r}")
         finally:
@@ -238,7 +252,9 @@ class Gossiper(Pubsub):
             for message in rpc.publish:
                 if not self._is_allowed(peer):  # banned for what was in this frame
                     return
-                if self._is_subscribed_to_msg(message) and self._within_rate(peer):
+                if not self._allowance.take(peer):
+                    raise Flood(f"more than {self._rate} gossip messages a second")
+                if self._is_subscribed_to_msg(message):
                     await self.push_msg(peer, message)
                 await trio.lowlevel.checkpoint()
             for subscription in rpc.subscriptions[: self.max_subscriptions_per_rpc]:
@@ -246,30 +262,27 @@ class Gossiper(Pubsub):
             if rpc.HasField("control"):
                 await self.router.handle_rpc(rpc, peer)
 
-    def _within_rate(self, peer: ID) -> bool:
-        now = int(time.monotonic())
-        second, count = self._counts.get(peer, (now, 0))
-        count = count + 1 if second == now else 1
-        self._counts[peer] = (now, count)
-        if count == self._rate + 1:
-            self._accuse(peer, f"more than {self._rate} gossip messages in a second")
-        return count <= self._rate
-
     async def _handle_new_peer(self, peer_id: ID) -> None:
         await super()._handle_new_peer(peer_id)
         if peer_id in self.peer_queues:
             self.peer_queues[peer_id]._queue.max_size = QUEUED_RPCS
-
-    def _handle_dead_peer(self, peer_id: ID) -> None:
-        self._counts.pop(peer_id, None)
-        super()._handle_dead_peer(peer_id)
 
     async def write_msg(self, stream: INetStream, rpc_msg: rpc_pb2.RPC) -> bool:
         rpc_msg.ClearField(
             "senderRecord"
         )  # addresses go by statuses; its signature would be checked for each frame
         async with self._write_locks.setdefault(stream, trio.Lock()):
+            await self._at_our_pace(stream, len(rpc_msg.publish))
             return await super().write_msg(stream, rpc_msg)
+
+    async def _at_our_pace(self, stream: INetStream, messages: int) -> None:
+        """Half of what a neighbour may send: whoever floods us from several places could otherwise make us pass on
+        more than that, and our neighbours would blame us for it."""
+        if messages:
+            now, pace = trio.current_time(), self._rate / 2
+            self._due[stream] = due = max(now, self._due.get(stream, now)) + messages / pace
+            if due > now + HASTE:
+                await trio.sleep_until(due - HASTE)
 
     def notify_subscriptions(self, publish_message: rpc_pb2.Message) -> None:
         """Nobody reads libp2p's subscription channels of 32; the host delivers what its validators accept."""

@@ -7,7 +7,6 @@ from deepblock.cid import Cid
 from deepblock.codec import decode, encode
 from deepblock.transactions import Transaction
 from node.fetch import Fetcher
-from node.gossip import TRANSACTIONS_A_SECOND, TRANSACTIONS_AT_ONCE, Allowance
 from node.mempool import Mempool
 from node.messages import MAX_BATCH, Batch
 from node.peers import BAN_SCORE
@@ -117,14 +116,3 @@ def test_a_batch_is_bounded() -> None:
     assert [transaction for batch in made for transaction in batch.transactions] == many
     assert len(made) > 1
     assert all(sum(transaction.size for transaction in batch.transactions) <= MAX_BATCH for batch in made)
-
-
-def test_a_neighbours_transactions_are_checked_at_a_bounded_rate() -> None:
-    now = 0.0
-    allowance = Allowance(lambda: now)
-    assert allowance.take("one", int(TRANSACTIONS_AT_ONCE))
-    assert not allowance.take("one", 1)
-    assert allowance.take("another", 1)
-    now = 1.0
-    assert allowance.take("one", int(TRANSACTIONS_A_SECOND))
-    assert not allowance.take("one", 1)
