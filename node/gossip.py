@@ -46,6 +46,11 @@ TRANSACTIONS_A_SECOND: Final = 1_000.0
 TRANSACTIONS_AT_ONCE: Final = 4_000.0
 """Transactions of one neighbour that are checked: about a tenth of a core, and a burst. What comes too fast is fetched
 from its pool later."""
+BATCH: Final = 8
+"""Transactions that a batch of them counts for besides, for its author's signature and for passing it on."""
+ACCUSATIONS_A_SECOND: Final = 1.0
+ACCUSATIONS_AT_ONCE: Final = 16.0
+"""Of one neighbour, that are passed on: an accusation costs nothing to make, and each block needs one."""
 MAX_BLOCK: Final = 64 << 10
 """Bytes of a block without its body: K CIDs, and little else."""
 MAX_SHARE: Final = 64 << 10
@@ -63,7 +68,8 @@ FAULT: Final = 20
 def validators(params: Params, network: Cid, spec_of: SpecOf) -> dict[str, Validator]:
     """Topic → what a message of it says, where it is plausible: decoded here, and nowhere again."""
     seals: OrderedDict[Cid, set[Cid]] = OrderedDict()
-    allowance = Allowance(TRANSACTIONS_A_SECOND, TRANSACTIONS_AT_ONCE)
+    transactions = Allowance(TRANSACTIONS_A_SECOND, TRANSACTIONS_AT_ONCE)
+    accusations = Allowance(ACCUSATIONS_A_SECOND, ACCUSATIONS_AT_ONCE)
 
     def plausible(session: Session, check: Callable[[], None]) -> Session | None:
         """Of each header, only so many seals are passed on; of a task that is not known here, nothing."""
@@ -89,14 +95,17 @@ def validators(params: Params, network: Cid, spec_of: SpecOf) -> dict[str, Valid
 
     def batch(peer: str, data: bytes) -> Batch | None:
         batch = decode(Batch, data, MAX_BATCH_MESSAGE)
-        if not allowance.take(peer, len(batch.transactions)):
+        if not batch.transactions:
+            raise Malformed("a batch of nothing")
+        if not transactions.take(peer, BATCH + len(batch.transactions)):
             return None
         for transaction in batch.transactions:
             check_transaction(params, network, transaction)
         return batch
 
-    def accusation(peer: str, data: bytes) -> Accusation:
-        return decode(Accusation, data, MAX_ACCUSATION)
+    def accusation(peer: str, data: bytes) -> Accusation | None:
+        accusation = decode(Accusation, data, MAX_ACCUSATION)
+        return accusation if accusations.take(peer) else None
 
     return {
         topic_of(network, "blocks"): block,

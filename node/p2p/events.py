@@ -75,7 +75,9 @@ class Limits:
 
     request: int = 64 * 1024  # bytes of one request
     gossip: int = 1_000_000  # bytes of one message; the wire takes 1 MiB with signature and sender record
-    gossip_rate: int = 1_000  # messages a second from one neighbour, which we send half of; see guards.BURST
+    gossip_rate: int = (
+        1_000  # messages a second from one neighbour, which we send half of; see gossiper.BURST
+    )
     served: int = 16  # peers that bitswap serves at once; the others wait
     handlers: int = 8  # requests of one peer handled at once; more are refused, not queued
     streams: int = 64  # inbound streams of one peer open at once

@@ -1,53 +1,33 @@
 """py-libp2p 0.8.1 with its sharp edges covered; each class says which."""
 
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import structlog
 import trio
-from google.protobuf.message import DecodeError
-from libp2p.abc import IMuxedConn, INetStream
+from libp2p.abc import IMuxedConn
 from libp2p.host.basic_host import BasicHost
 from libp2p.io.abc import ReadWriteCloser
-from libp2p.io.exceptions import IncompleteReadError, IOException, MessageTooLarge
 from libp2p.network.auto_connector import AutoConnector
-from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.exceptions import SwarmException
-from libp2p.network.stream.exceptions import StreamError
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
-from libp2p.pubsub.gossipsub import GossipSub
-from libp2p.pubsub.pb import rpc_pb2
-from libp2p.pubsub.pubsub import Pubsub
-from libp2p.pubsub.utils import maybe_consume_signed_record
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import Service
 from libp2p.tools.anyio_service.trio_manager import TrioManager
-from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from multiaddr import Multiaddr
 
 from node.addresses import group_of, machine_of
-from node.allowance import Allowance
 from node.p2p.negotiation import Listener, Proposer
 
 log = structlog.get_logger("p2p")
 
 CONNECTIONS_PER_PEER = 2
 """Two nodes that dial each other at the same moment get two; an older one makes way for a third."""
-QUEUED_RPCS = 512
-"""Outbound messages that wait for one slow neighbour; more are lost, as gossip may be."""
-
-BURST = 2
-"""Seconds' worth of messages that a neighbour may send at once. After we stood still for however long there is no more
-than a window of small messages (1,500) and what its haste allows."""
-HASTE = 0.5
-"""Seconds' worth of messages that we send at once."""
 
 Accuse = Callable[[ID, str], None]
 """(peer, reason): report a fault and drop the peer."""
@@ -186,103 +166,3 @@ class QuietHost(BasicHost):
 
     def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
         return
-
-
-class Router(GossipSub):
-    async def _emit_idontwant_for_message(self, msg_id: bytes, topic_ids: Iterable[str]) -> None:
-        """Nothing: it spares whoever has a message already its copies, at the price of a frame to each neighbour for
-        each message, and ours are small. Those that others send are honoured."""
-
-    def _check_equivocation(self, msg: rpc_pb2.Message) -> bool:
-        """Always fine: an id comes here once, and libp2p would keep a thousand whole messages to compare
-        with."""
-        return True
-
-
-class Flood(Exception):
-    """A neighbour sends more messages than any honest node does."""
-
-
-class Gossiper(Pubsub):
-    """libp2p dies of one undecodable frame or key, starts a task for every message of a frame, loses what
-    exceeds its queues of 32, and lets two writers interleave their frames on one stream."""
-
-    def __init__(
-        self, *args: Any, accuse: Accuse, is_allowed: Callable[[ID], bool], rate: int, **kwargs: Any
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.counter = time.time_ns()  # a restart must not fall back behind the numbers that others have seen
-        self._accuse = accuse
-        self._is_allowed = is_allowed
-        self._rate = rate
-        self._allowance = Allowance(rate, BURST * rate)
-        self._write_locks: WeakKeyDictionary[INetStream, trio.Lock] = WeakKeyDictionary()
-        self._due: WeakKeyDictionary[INetStream, float] = WeakKeyDictionary()  # when our pace has sent all
-
-    async def stream_handler(self, stream: INetStream) -> None:
-        peer = stream.muxed_conn.peer_id
-        try:
-            await self.continuously_read_stream(stream)
-        except IncompleteReadError:
-            self._handle_dead_peer(peer)
-        except MessageTooLarge as error:
-            self._accuse(peer, f"oversized gossip frame: {error}")
-        except (StreamError, IOException, RawConnError):
-            pass  # the stream ended; the network tells when it was the last connection
-        except DecodeError:
-            self._accuse(peer, "undecodable gossip frame")
-        except Flood as error:
-            self._accuse(peer, str(error))
-        except Exception as error:
-            self._accuse(peer, f"invalid gossip frame: {error!r}")
-        finally:
-            with trio.CancelScope(shield=True), suppress(Exception):
-                await stream.reset()
-
-    async def continuously_read_stream(self, stream: INetStream) -> None:
-        """One message after the other, so that a neighbour that floods fills its own window and not our
-        memory."""
-        peer = stream.muxed_conn.peer_id
-        while self.manager.is_running:
-            frame = await read_varint_prefixed_bytes_limited(stream, self.max_inbound_rpc_size)
-            rpc = rpc_pb2.RPC.FromString(frame)
-            if not maybe_consume_signed_record(rpc, self.host, peer):
-                raise ValueError("forged sender record")
-            rpc.ClearField("senderRecord")  # the router would check it again
-            for message in rpc.publish:
-                if not self._is_allowed(peer):  # banned for what was in this frame
-                    return
-                if not self._allowance.take(peer):
-                    raise Flood(f"more than {self._rate} gossip messages a second")
-                if self._is_subscribed_to_msg(message):
-                    await self.push_msg(peer, message)
-                await trio.lowlevel.checkpoint()
-            for subscription in rpc.subscriptions[: self.max_subscriptions_per_rpc]:
-                self.handle_subscription(peer, subscription)
-            if rpc.HasField("control"):
-                await self.router.handle_rpc(rpc, peer)
-
-    async def _handle_new_peer(self, peer_id: ID) -> None:
-        await super()._handle_new_peer(peer_id)
-        if peer_id in self.peer_queues:
-            self.peer_queues[peer_id]._queue.max_size = QUEUED_RPCS
-
-    async def write_msg(self, stream: INetStream, rpc_msg: rpc_pb2.RPC) -> bool:
-        rpc_msg.ClearField(
-            "senderRecord"
-        )  # addresses go by statuses; its signature would be checked for each frame
-        async with self._write_locks.setdefault(stream, trio.Lock()):
-            await self._at_our_pace(stream, len(rpc_msg.publish))
-            return await super().write_msg(stream, rpc_msg)
-
-    async def _at_our_pace(self, stream: INetStream, messages: int) -> None:
-        """Half of what a neighbour may send: whoever floods us from several places could otherwise make us pass on
-        more than that, and our neighbours would blame us for it."""
-        if messages:
-            now, pace = trio.current_time(), self._rate / 2
-            self._due[stream] = due = max(now, self._due.get(stream, now)) + messages / pace
-            if due > now + HASTE:
-                await trio.sleep_until(due - HASTE)
-
-    def notify_subscriptions(self, publish_message: rpc_pb2.Message) -> None:
-        """Nobody reads libp2p's subscription channels of 32; the host delivers what its validators accept."""

@@ -53,7 +53,8 @@ from node.p2p.events import (
     Validator,
 )
 from node.p2p.exchange import STREAM_ENDED, Exchange, plain
-from node.p2p.guards import Gossiper, Network, QuietHost, Router, running
+from node.p2p.gossiper import Gossiper, Router
+from node.p2p.guards import Network, QuietHost, running
 from node.p2p.muxer import Muxer, Muxers
 
 log = structlog.get_logger("p2p")

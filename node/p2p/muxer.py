@@ -106,6 +106,7 @@ class Stream(YamuxStream):
         self.window_lock = NO_LOCK  # type: ignore[assignment]  # nobody waits while he holds one of these two
         self.rw_lock = SimpleNamespace(write_lock=nullcontext)  # type: ignore[assignment]
         self._unanswered = 0  # bytes read
+        self.grows = True  # its window, with what is read of it
 
     @property
     def send_window(self) -> int:
@@ -151,6 +152,9 @@ class Stream(YamuxStream):
     def unread(self) -> int:
         """Bytes that have come."""
         return len(self.conn.stream_buffers.get(self.stream_id, b""))
+
+    def _apply_autotune_epoch(self, buffered: int) -> int:
+        return super()._apply_autotune_epoch(buffered) if self.grows else 0
 
     async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:
         self._unanswered += bytes_read

@@ -48,8 +48,9 @@ STUCK: Final = 60.0
 """Seconds in which nobody made a claim good: then the claimants make way for other peers."""
 EMPTY_CLAIM: Final = 20
 """Penalty points for a claim with nothing to show: few, since the peer's head may just have moved."""
-UNHEARD: Final = 50
-"""Penalty points for a chain with a block that was shown to be false: an honest peer leaves it within seconds."""
+UNHEARD: Final = 20
+"""Penalty points for a chain with a block that is false, as an audit shows or has shown: few, since the peer's audit may
+have missed the step. It hears of it, and rests for a block time, in which an honest one redoes the step."""
 
 T = TypeVar("T")
 
@@ -162,7 +163,7 @@ class Sync:
 
     async def _judged(self, peer: str, attempt: Coroutine[None, None, T]) -> T | None:
         """What comes of it; where it fails, what that costs the peer, and None."""
-        claim = self.statuses.known.get(peer)
+        claim, rest = self.statuses.known.get(peer), REST
         try:
             return await attempt
         except NothingToShow as error:
@@ -173,9 +174,10 @@ class Sync:
             log.info("sync_interrupted", peer=peer, height=self._chain.head.height, reason=str(error))
         except Disproved as error:  # it may not have heard yet; the pipeline tells it
             self._peers.penalise(peer, UNHEARD, f"follows a false block: {error}")
+            rest = max(rest, self._chain.params.block_time)
         except (Invalid, Malformed) as error:
             self._peers.penalise(peer, BAN_SCORE, f"invalid block while catching up: {error}")
-        self._resting[peer] = time.monotonic() + REST
+        self._resting[peer] = time.monotonic() + rest
         return None
 
     async def _follow(self, walk: Walk, first: Sequence[Block]) -> None:
@@ -196,15 +198,12 @@ class Sync:
         """`data`: its body, decoded unless gossip was faster."""
         age = int(time.time()) - block.header.timestamp
         depth = max(0, min(above, age // self._chain.params.block_time))  # what is recent is not deep
-        heard = self._pipeline.is_judging(block.id)
-        known = heard or self._chain.node(block.id)
+        known = self._pipeline.is_judging(block.id) or self._chain.node(block.id)
         body = None if known else decode(Body, data, self._chain.params.max_body)
         try:
             await self._pipeline.receive(block, Origin("sync", peer, depth=depth), body)
-        except Fraud as fraud:
-            if heard:  # from its author perhaps, as by this peer, which may not audit
-                raise Disproved(str(fraud)) from fraud
-            raise
+        except Fraud as fraud:  # its own sample may have missed what ours has hit
+            raise Disproved(str(fraud)) from fraud
 
     async def _shown(
         self, walk: Walk, first: Sequence[Block]

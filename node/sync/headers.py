@@ -85,7 +85,7 @@ class Walk:
                 raise Unconnected(blocks[0].id, before)
             self.weight = parent.weight
         elif before != self._last.id:
-            if parent:
+            if parent or before in self._known:
                 raise NothingToShow  # it leads in circles, or its head has moved since
             raise Unconnected(blocks[0].id, before)
         for block in blocks:

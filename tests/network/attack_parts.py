@@ -28,8 +28,7 @@ from node.messages import WANT, Want, topic_of
 from node.p2p import wire
 from tests.functional.hostile import Attacker, Forger, nobody
 from tests.functional.nodes import FAST, Node
-from tests.unit.node.p2p_parts import MESHSUB, hostile
-from tests.unit.node.test_p2p_hostile import frame, signed
+from tests.unit.node.p2p_parts import MESHSUB, frame, hostile, signed
 
 ATTACK = 20.0
 """Seconds of an attack, and of one attacker at most."""

@@ -2,20 +2,25 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from types import MappingProxyType
 
 import libp2p
 import trio
-from libp2p.abc import IHost
+from libp2p.abc import IHost, INetStream
+from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import PUBSUB_SIGNING_PREFIX
+from libp2p.utils.varint import encode_varint_prefixed
 from multiaddr import Multiaddr
 
 from node.p2p.door import Door
-from node.p2p.events import Event, Refusal
+from node.p2p.events import Event, Gossip, Refusal
 
 MESHSUB = "/meshsub/1.2.0"
 TOPIC = "blocks"
@@ -111,13 +116,48 @@ class Log:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-async def hostile(addr: str, act: Callable[[IHost, ID], Awaitable[None]]) -> str:
-    """Run `act(host, victim)` on a plain py-libp2p host connected to `addr`; its peer id."""
-    return await asyncio.to_thread(trio.run, _hostile, addr, act)
+async def still_serves(victim, friend, victim_log):
+    """Requests and gossip of an honest peer go on, on the connection that it had before."""
+    assert await friend.ask(victim.peer_id, "/echo/1", b"x", timeout=5, max_reply=1) == b"x"
+    data = os.urandom(8)
+    await friend.publish(TOPIC, data)
+    await until(lambda: Gossip(TOPIC, friend.peer_id, friend.peer_id, data) in victim_log.events)
+    assert [peer.id for peer in victim.peers()] == [friend.peer_id]
 
 
-async def _hostile(addr: str, act: Callable[[IHost, ID], Awaitable[None]]) -> str:
+def frame(*messages: rpc_pb2.Message, **fields) -> bytes:
+    return encode_varint_prefixed(rpc_pb2.RPC(publish=messages, **fields).SerializeToString())
+
+
+def signed(
+    data: bytes, seed: bytes = b"\1" * 32, topics: tuple[str, ...] = (TOPIC,), number: bytes = b""
+) -> rpc_pb2.Message:
+    keys = create_new_key_pair(seed)
+    author = ID.from_pubkey(keys.public_key).to_bytes()
+    message = rpc_pb2.Message(data=data, topicIDs=topics, from_id=author, seqno=number or os.urandom(8))
+    message.signature = keys.private_key.sign(PUBSUB_SIGNING_PREFIX.encode() + message.SerializeToString())
+    message.key = keys.public_key.serialize()
+    return message
+
+
+async def hostile(
+    addr: str,
+    act: Callable[[IHost, ID], Awaitable[None]],
+    handlers: Mapping[str, Callable[[INetStream], Awaitable[None]]] = MappingProxyType({}),
+) -> str:
+    """Run `act(host, victim)` on a plain py-libp2p host connected to `addr`; its peer id. `handlers`: of the streams
+    that the victim opens, by protocol."""
+    return await asyncio.to_thread(trio.run, _hostile, addr, act, handlers)
+
+
+async def _hostile(
+    addr: str,
+    act: Callable[[IHost, ID], Awaitable[None]],
+    handlers: Mapping[str, Callable[[INetStream], Awaitable[None]]],
+) -> str:
     host = libp2p.new_host()
+    for protocol, handler in handlers.items():
+        host.set_stream_handler(TProtocol(protocol), handler)
     with trio.fail_after(15):
         async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
             info = info_from_p2p_addr(Multiaddr(addr))

@@ -59,17 +59,10 @@ async def publish(topic: str, data: bytes) -> None:
     """There is nobody to tell."""
 
 
-@pytest.mark.parametrize(
-    ("way", "points", "reason"),
-    [
-        ("alone", BAN_SCORE, "invalid block while catching up"),
-        ("heard before", UNHEARD, "follows a false block"),
-        ("heard meanwhile", UNHEARD, "follows a false block"),
-    ],
-)
-def test_who_shows_a_false_block_is_banned_but_where_others_have_brought_it(
-    tmp_path: Path, way: str, points: float, reason: str
-) -> None:
+@pytest.mark.parametrize("way", ["alone", "heard before", "heard meanwhile"])
+def test_who_follows_a_false_block_has_time_to_find_out(tmp_path: Path, way: str) -> None:
+    """Its own sample may have missed the step: it pays a little, and is left alone for a while."""
+
     async def play() -> list[tuple[float, str]]:
         chain, database = open_chain(tmp_path)
         line = Line()
@@ -95,12 +88,13 @@ def test_who_shows_a_false_block_is_banned_but_where_others_have_brought_it(
         await asyncio.sleep(0.1)
         audits.let.set()
         await catching_up
+        await sync._catch_up()  # at once, and it is not asked again
         if gossip:
             with pytest.raises(Invalid):
                 await gossip
         database.close()
         return net.penalties
 
-    ((found, why),) = asyncio.run(play())
-    assert found == points
-    assert reason in why and "false segment 2" in why
+    ((points, why),) = asyncio.run(play())
+    assert points == UNHEARD < BAN_SCORE
+    assert "follows a false block" in why and "false segment 2" in why

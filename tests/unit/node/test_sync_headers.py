@@ -88,3 +88,15 @@ def test_blocks_out_of_order_are_refused(tmp_path: Path) -> None:
     for shown in ([two, three], [one, three]):
         with pytest.raises(Unconnected):
             weighed(tmp_path, Peer(shown), least=0)
+
+
+def test_a_head_that_moves_during_the_walk_is_no_lie(tmp_path: Path) -> None:
+    """What the peer has next follows on a block that it has shown, though not on the last one."""
+    line = Line()
+    common = [line.grow() for _ in range(3)]
+    fork = line.head
+    two = [line.grow(), line.grow()]
+    line.head = fork
+    others = [line.grow(seconds=5) for _ in range(3)]
+    with pytest.raises(NothingToShow):
+        weighed(tmp_path, Peer(common + two, common + two, common + others), least=weight(common + two))
