@@ -49,7 +49,7 @@ STUCK: Final = 60.0
 EMPTY_CLAIM: Final = 20
 """Penalty points for a claim with nothing to show: few, since the peer's head may just have moved."""
 UNHEARD: Final = 20
-"""Penalty points for a chain with a block that is false, as an audit shows or has shown: few, since the peer's audit may
+"""Penalty points for a chain with a block that an audit shows to be false, or has shown: few, since the peer's own may
 have missed the step. It hears of it, and rests for a block time, in which an honest one redoes the step."""
 
 T = TypeVar("T")
