@@ -56,16 +56,21 @@ def apply_transaction(params: Params, state: State, height: int, transaction: Tr
     transaction that is refused has changed nothing."""
     payload = transaction.payload
     address = payload.sender.address
-    sender = state.account(address)
+    spent(state.account(address), payload)
+    _act(params, state, height, payload)
+    # Read again: the money may have gone to the sender itself.
+    state.set_account(address, spent(state.account(address), payload))
+    return payload.fee
+
+
+def spent(sender: Account, payload: Payload) -> Account:
+    """Rule L3, the sender's side: its account after the outlay. Raises WrongNonce, CannotPay."""
     if payload.nonce != sender.nonce:
-        raise WrongNonce(payload.nonce, sender.nonce, address)
+        raise WrongNonce(payload.nonce, sender.nonce, payload.sender.address)
     total = outlay(payload)
     if total > sender.balance:
-        raise CannotPay(address, sender.balance, total)
-    _act(params, state, height, payload)
-    sender = state.account(address)  # again: the money may have gone to the sender itself
-    state.set_account(address, Account(sender.balance - total, sender.nonce + 1))
-    return payload.fee
+        raise CannotPay(payload.sender.address, sender.balance, total)
+    return Account(sender.balance - total, sender.nonce + 1)
 
 
 def _act(params: Params, state: State, height: int, payload: Payload) -> None:

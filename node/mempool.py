@@ -5,18 +5,20 @@ A transaction enters only if it could be in a block after those of its sender th
 """
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from consensus.errors import Invalid, InvalidTransaction, NotYet
 from consensus.params import Params
 from consensus.state import State
-from consensus.transaction import apply_transaction, check_transaction
+from consensus.transaction import apply_transaction, check_transaction, spent
 from deepblock.cid import Cid
 from deepblock.primitives import Address
-from deepblock.transactions import Transaction
+from deepblock.transactions import Payload, Transaction, Transfer
+from deepblock.types import Account
 
-CAPACITY = 10_000
+CAPACITY = 20_000
 """Transactions. A full pool refuses new ones; what waits has come first."""
 PER_SENDER = 64
 """Transactions of one sender that may wait at once."""
@@ -52,7 +54,9 @@ class Mempool:
     network: Cid
     _by_id: dict[Cid, Transaction] = field(default_factory=dict)
     _by_sender: dict[Address, dict[int, Transaction]] = field(default_factory=dict)
-    _after: dict[Address, State] = field(default_factory=dict)  # a sender's waiting ones, on the head's state
+    _after: dict[Address, Account] = field(
+        default_factory=dict
+    )  # of who has only plain ones waiting: after them
 
     def __contains__(self, transaction: object) -> bool:
         """By its id. What waits here has met rule L1."""
@@ -86,9 +90,12 @@ class Mempool:
             raise NonceTaken(sender, payload.nonce, waiting[payload.nonce].id)
         if len(self._by_id) >= CAPACITY or len(waiting) >= PER_SENDER:
             raise PoolFull(len(waiting) if len(waiting) >= PER_SENDER else len(self._by_id))
-        state = self._state_after(sender, state, height)
+        self._apply_waiting(sender, waiting, state, height)
         apply_transaction(self.params, state, height, transaction)
-        self._after[sender] = state
+        if _is_plain(payload) and (sender in self._after or not waiting):
+            self._after[sender] = state.account(sender)
+        else:
+            self._after.pop(sender, None)
         self._keep(transaction)
 
     def follow(
@@ -98,16 +105,22 @@ class Mempool:
         paid is dropped. `undone`: oldest first, so that what is paid out of another transfer comes after it.
         `state`: after the new head; `height`: of the next block."""
         gone = {transaction.id for transaction in applied}
-        waiting = [*undone, *self._by_id.values()]
-        self._by_id, self._by_sender, self._after = {}, {}, {}
+        back = list(undone)
+        waiting = [*back, *self._by_id.values()]
+        before, self._by_id, self._by_sender, self._after = self._by_sender, {}, {}, {}
+        if back:
+            for transaction in waiting:
+                if transaction.id not in gone and transaction.id not in self._by_id:
+                    with suppress(Invalid):
+                        apply_transaction(self.params, state, height, transaction)
+                        self._keep(transaction)
+            return
+        payable: set[Cid] = set()
+        for sender, theirs in before.items():
+            payable.update(self._payable(sender, theirs, gone, state, height))
         for transaction in waiting:
-            if transaction.id in gone or transaction.id in self._by_id:
-                continue
-            try:
-                apply_transaction(self.params, state, height, transaction)
-            except Invalid:
-                continue
-            self._keep(transaction)
+            if transaction.id in payable:
+                self._keep(transaction)
 
     def choose(
         self, state: State, height: int, taken: int = 0, fit: Callable[[Transaction], bool] = lambda _: True
@@ -139,20 +152,53 @@ class Mempool:
                 heapq.heappush(best, (-_fee_rate(queues[place][-1]), place))
         return tuple(chosen)
 
-    def _state_after(self, sender: Address, state: State, height: int) -> State:
-        """After what waits of a sender; `state`, or one that was kept since the head moved."""
-        if sender not in self._after and (waiting := self._by_sender.get(sender)):
-            for _, earlier in sorted(waiting.items()):
-                apply_transaction(self.params, state, height, earlier)
-            self._after[sender] = (
-                state  # also for the next one, should this one be refused: it changes nothing then
-            )
-        return self._after.get(sender, state)
+    def _apply_waiting(
+        self, sender: Address, waiting: dict[int, Transaction], state: State, height: int
+    ) -> None:
+        """To `state`, what waits of a sender; of plain ones only what it leaves of the account."""
+        if after := self._after.get(sender):
+            state.set_account(sender, after)
+            return
+        for _, earlier in sorted(waiting.items()):
+            apply_transaction(self.params, state, height, earlier)
+        if waiting and all(_is_plain(earlier.payload) for earlier in waiting.values()):
+            self._after[sender] = state.account(
+                sender
+            )  # should the next one be refused, for the one after it
+
+    def _payable(
+        self,
+        sender: Address,
+        waiting: dict[int, Transaction],
+        gone: Container[Cid],
+        state: State,
+        height: int,
+    ) -> Iterator[Cid]:
+        """What a sender can still pay of what waits, out of what it has."""
+        left = [transaction for _, transaction in sorted(waiting.items()) if transaction.id not in gone]
+        after = state.account(sender)
+        if not all(_is_plain(transaction.payload) for transaction in left):
+            apart = state.copy()
+            for transaction in left:
+                with suppress(Invalid):
+                    apply_transaction(self.params, apart, height, transaction)
+                    yield transaction.id
+            return
+        for transaction in left:
+            with suppress(Invalid):
+                after = spent(after, transaction.payload)
+                yield transaction.id
+        self._after[sender] = after
 
     def _keep(self, transaction: Transaction) -> None:
         payload = transaction.payload
         self._by_id[transaction.id] = transaction
         self._by_sender.setdefault(payload.sender.address, {})[payload.nonce] = transaction
+
+
+def _is_plain(payload: Payload) -> bool:
+    """Whether all that it does to its sender's account is to take something out of it, once it can be paid."""
+    return isinstance(payload, Transfer) and payload.to != payload.sender.address
 
 
 def _fee_rate(transaction: Transaction) -> int:

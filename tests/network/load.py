@@ -28,7 +28,7 @@ RATE = 400
 SECONDS = 60
 TICK = 0.2
 """Seconds between two deliveries to each node."""
-PAYERS = 320
+PAYERS = 640
 AMOUNT = 1 << 20
 """Motes that each of them begins with."""
 

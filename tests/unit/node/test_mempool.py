@@ -107,17 +107,19 @@ def test_nonces_without_gaps_and_not_again():
     pool.add(to_bob(5), state, 1)
 
 
-def test_what_waits_is_applied_once_however_many_are_refused_after_it(monkeypatch):
-    """Else whoever fills the places of a sender makes each further transaction as dear as all of them."""
+@pytest.mark.parametrize("undone", [0, 1])
+def test_what_waits_is_applied_once_however_many_are_refused_after_it(monkeypatch, undone):
+    """Else whoever fills the places of a sender makes each further transaction as dear as all of them. Of what waits
+    through a new head that undoes nothing, the head's state has been asked already."""
     pool = pool_of(*map(to_bob, range(20)), alice=1_000_000)
-    pool.follow([], [], state_of(alice=1_000_000), 2)
+    pool.follow([to_bob(0)] * undone, [], state_of(alice=1_000_000), 2)
     applied = []
     real = mempool.apply_transaction
     monkeypatch.setattr(mempool, "apply_transaction", lambda *args: applied.append(args) or real(*args))
     for _ in range(10):
         with pytest.raises(WrongNonce):
             pool.add(to_bob(30), state_of(alice=1_000_000), 2)
-    assert len(applied) == 20 + 10
+    assert len(applied) == 20 * undone + 10
 
 
 def test_a_sender_may_not_fill_the_pool(monkeypatch):
