@@ -6,7 +6,8 @@ which others have. Memory changes after the batch, so a failed write changes not
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from consensus.fork_choice import BlockTree, Node, Switch
 from consensus.header import Ancestry
@@ -44,6 +45,7 @@ class Chain:
         self._check_identity()
         self._recent: OrderedDict[Cid, Block] = OrderedDict()  # decoded; the last ones asked for
         self._newest: Body | None = None
+        self._held: list[tuple[Cid, bytes]] = []
         self.tree = self._load_tree()
         self._learn(database.items(schema.SPEC))
 
@@ -71,7 +73,20 @@ class Chain:
 
     def raw(self, cid: Cid) -> bytes | None:
         """The bytes of a block or a body by its CID, as peers ask for them."""
-        return self._db.get(schema.BLOCK + cid) or self._db.get(schema.BODY + cid)
+        return (
+            self._db.get(schema.BLOCK + cid) or self._db.get(schema.BODY + cid) or dict(self._held).get(cid)
+        )
+
+    @contextmanager
+    def holding(self, body: Cid, data: bytes) -> Iterator[None]:
+        """`raw` has this body meanwhile, which no block here has yet: gossip passes a block on before its verdict, and
+        those who hear of it ask here. Each of several who hold the same one lets go of its own."""
+        held = (body, data)
+        self._held.append(held)
+        try:
+            yield
+        finally:
+            self._held.remove(held)
 
     def id_at(self, height: int) -> Cid | None:
         """On the head's chain."""

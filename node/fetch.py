@@ -38,6 +38,8 @@ BATCH = 32
 """Blocks of a file that are asked for at once. A reply holds half as many full ones: the rest is asked for again."""
 AHEAD = 2
 """Batches of a file under way: while one is written to the disk, the next one comes."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
+"""Seconds before everybody is asked again for what nobody had: doubled each time."""
 
 
 class NotAvailable(Exception):
@@ -69,13 +71,24 @@ class Fetcher:
         data = await self._door.ask(peer, POOL, b"", timeout=ASK_TIMEOUT, max_reply=MAX_REPLY)
         return codec.decode(Pool, data, MAX_REPLY).ids
 
-    async def structure(self, cid: Cid, prefer: str | None = None) -> bytes:
-        """The bytes of one DAG-CBOR block. Raises NotAvailable."""
-        for peer in self._sources(prefer):
-            found = await self.pieces(peer, [cid])
-            if cid in found:
-                return found[cid]
-        raise NotAvailable(cid)
+    def is_connected(self, peer: str) -> bool:
+        """Whether it is among those who are asked."""
+        return any(connected.id == peer for connected in self._door.peers())
+
+    async def structure(self, cid: Cid, prefer: str | None = None, patience: float = 0.0) -> bytes:
+        """The bytes of one DAG-CBOR block. `patience`: seconds in which everybody is asked again and again. Raises
+        NotAvailable."""
+        until, pause = time.monotonic() + patience, FIRST_PAUSE
+        while True:
+            for peer in self._sources(prefer):
+                found = await self.pieces(peer, [cid])
+                if cid in found:
+                    return found[cid]
+            left = until - time.monotonic()
+            if left <= 0:
+                raise NotAvailable(cid)
+            await asyncio.sleep(min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     async def file(self, cid: Cid, max_size: int, prefer: str | None = None, patience: float = 60.0) -> None:
         """Completes a file in the block store. `patience`: seconds. Raises NotAvailable, Malformed (too large, or no

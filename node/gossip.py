@@ -60,7 +60,7 @@ MAX_BATCH_MESSAGE: Final = MAX_BATCH + MAX_TRANSACTION + 1_024
 MAX_ACCUSATION: Final = 256
 """Bytes."""
 UNSERVED: Final = 20
-"""Penalty points for a block whose body its author does not serve, nor anybody else."""
+"""Penalty points for a block whose body its author, who was asked, does not serve, nor anybody else."""
 FAULT: Final = 20
 """Penalty points for a broken frame: five of them, and the peer is banned."""
 
@@ -177,7 +177,11 @@ class Ears:
             log.info(f"{kind}_disproved", author=message.author, reason=str(error))
         except BodyMissing as error:
             log.info("block_without_body", author=message.author, peer=message.peer, reason=str(error))
-            self._peers.penalise(message.author, UNSERVED, f"announced a block and did not serve it: {error}")
+            if error.asked_author:
+                self._peers.penalise(
+                    message.author, UNSERVED, f"announced a block and did not serve it: {error}"
+                )
+            self._sync.hint()
         except NotYet as error:
             log.debug(f"{kind}_waits", peer=message.peer, reason=str(error))
             if what == "blocks":

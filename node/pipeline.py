@@ -8,7 +8,8 @@ decoded, strictly.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -81,7 +82,10 @@ class ParentRejected(Invalid):
 
 @dataclass(eq=False)
 class BodyMissing(NotYet):
+    """`asked_author`: whether the author of the block was among those who were asked, and so is to blame."""
+
     body: Cid
+    asked_author: bool = False
     text: ClassVar[str] = "no connected peer has the body {body}"
 
 
@@ -136,9 +140,9 @@ class Pipeline:
             raise Disproved(reason) if block.id in self._accusations else RejectedBefore(reason)
         try:
             self._check_chained(block)
-            body = body or await self._body(block, origin)
-            delta = self._apply(block, body, await self._in_order(body))
-            await self._audit(block, body, origin)
+            async with self._body(block, origin, body) as body:
+                delta = self._apply(block, body, await self._in_order(body))
+                await self._audit(block, body, origin)
         except (Invalid, Malformed) as error:
             self._chain.reject(block.id, str(error))
             if isinstance(error, Fraud):  # others, whose samples have missed the step, may have taken it
@@ -228,13 +232,24 @@ class Pipeline:
         now = int(self._clock())
         check_chained(chain.params, chain.network, block, chain.ancestry(parent), chain.state(parent), now)
 
-    async def _body(self, block: Block, origin: Origin) -> Body:
-        cid = block.header.body
+    @asynccontextmanager
+    async def _body(self, block: Block, origin: Origin, body: Body | None) -> AsyncIterator[Body]:
+        """The body, given or fetched. What was fetched is served to others while the block is judged, for a gossip has
+        gone on to them already. So whoever passed it on may still be fetching the body, and is given a block's time for
+        it; an author that is connected has it or lies."""
+        if body:
+            yield body
+            return
+        cid, author = block.header.body, origin.author
+        asked_author = author is not None and self._fetcher.is_connected(author)
+        patience = self._chain.params.block_time if author and not asked_author else 0
         try:
-            data = self._chain.raw(cid) or await self._fetcher.structure(cid, origin.peer)
+            data = self._chain.raw(cid) or await self._fetcher.structure(cid, origin.peer, patience)
         except NotAvailable:
-            raise BodyMissing(cid) from None
-        return decode(Body, data, self._chain.params.max_body)
+            raise BodyMissing(cid, asked_author) from None
+        fetched = decode(Body, data, self._chain.params.max_body)
+        with self._chain.holding(cid, data):
+            yield fetched
 
     async def _in_order(self, body: Body) -> frozenset[Cid]:
         """Ids of transactions of which it is known now that they meet rule L1."""

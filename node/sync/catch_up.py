@@ -96,7 +96,7 @@ class Sync:
         self.statuses.forget(peer)
 
     def hint(self) -> None:
-        """A block came whose parent is unknown: ask at once."""
+        """A block came whose parent or body is missing: ask at once."""
         self.statuses.hurry()
 
     async def run(self) -> None:

@@ -144,7 +144,7 @@ class Bodies(Fetcher):
     def __init__(self, here: dict[Cid, bytes]) -> None:
         self._here = here
 
-    async def structure(self, cid: Cid, prefer: str | None = None) -> bytes:
+    async def structure(self, cid: Cid, prefer: str | None = None, patience: float = 0.0) -> bytes:
         return self._here[cid]
 
 

@@ -87,12 +87,12 @@ async def doors(count: int, **kwargs) -> AsyncIterator[list[Door]]:
             await door.stop()
 
 
-async def meshed(hub: Door, others: list[Door]) -> None:
+async def meshed(hub: Door, others: list[Door], topic: str = TOPIC) -> None:
     """Subscriptions travel after the connection; wait until the hub's mesh holds everybody."""
     want = {other.peer_id for other in others}
-    await until(lambda: want <= {str(peer) for peer in hub._host.router.mesh.get(TOPIC, ())})
+    await until(lambda: want <= {str(peer) for peer in hub._host.router.mesh.get(topic, ())})
     for other in others:
-        await until(lambda other=other: other._host.router.mesh.get(TOPIC))
+        await until(lambda other=other: other._host.router.mesh.get(topic))
 
 
 async def until(condition: Callable[[], object], seconds: float = 10) -> None:

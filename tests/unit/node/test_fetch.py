@@ -122,3 +122,31 @@ def test_a_peers_reply_is_compared_and_what_must_not_be_penalised(tmp_path, name
     fetcher = Fetcher(SimpleNamespace(ask=ask), peers, Blockstore(tmp_path))
     assert asyncio.run(fetcher.pieces("peer", [WANTED])) == found
     assert penalties == ([("peer", BAN_SCORE, reason)] if reason else [])
+
+
+class Later(Fetcher):
+    """Two peers, of which one has the structure when it is asked for the third time."""
+
+    def __init__(self):
+        super().__init__(
+            SimpleNamespace(peers=lambda: [SimpleNamespace(id="one"), SimpleNamespace(id="two")]), None, None
+        )
+        self.asked = []
+
+    async def pieces(self, peer, cids):
+        self.asked.append(peer)
+        return {WANTED: b"wanted"} if self.asked.count("one") == 3 else {}
+
+
+def test_who_has_patience_asks_everybody_again():
+    fetcher = Later()
+    assert asyncio.run(fetcher.structure(WANTED, "one", patience=10)) == b"wanted"
+    assert fetcher.asked == ["one", "two", "one", "two", "one"]
+
+
+@pytest.mark.parametrize(("patience", "rounds"), [(0, 1), (0.1, 2)])
+def test_patience_comes_to_an_end(patience, rounds):
+    fetcher = Later()
+    with pytest.raises(NotAvailable):
+        asyncio.run(fetcher.structure(WANTED, "one", patience))
+    assert fetcher.asked == ["one", "two"] * rounds

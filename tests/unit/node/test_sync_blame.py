@@ -37,7 +37,7 @@ class Net:
     async def pieces(self, peer: str, cids: Sequence[Cid]) -> dict[Cid, bytes]:
         return {self.body.cid: encode(self.body)}
 
-    async def structure(self, cid: Cid, prefer: str | None = None) -> bytes:
+    async def structure(self, cid: Cid, prefer: str | None = None, patience: float = 0.0) -> bytes:
         return encode(self.body)
 
     def penalise(self, peer: str, points: float, reason: str) -> None:
