@@ -362,8 +362,8 @@ class WrongResult(InvalidResult):
 
 @dataclass(eq=False)
 class Fraud(Invalid):
-    """`step`: 'segment 7', 'average', 'score', 'result' or 'accusation of …'; the others say what was claimed and what
-    a replay gave."""
+    """`step`: 'segment 7', 'average', 'score', 'result', 'average of …' or 'accusation of …'; the others say what was
+    claimed and what a replay gave."""
 
     step: str
     claimed: str

@@ -28,7 +28,7 @@ from node.chain import Chain
 from node.config import AuditPolicy
 from node.fetch import Fetcher, NotAvailable
 from node.jobs.dispatcher import Jobs
-from node.jobs.errors import BadState, JobDataMissing, JobError
+from node.jobs.errors import JobDataMissing, JobError
 from node.tasks import TaskData
 
 log = structlog.get_logger("audit")
@@ -134,7 +134,7 @@ class Auditor:
             return
         spec = self._chain.specs[block.header.task]
         task = self._chain.state(block.header.parent).task(block.header.task)
-        with _as_rule_errors(block.seal):
+        with _as_rule_errors():
             for member in ensemble:
                 await self._obtain_average(spec, member, source)
             averages = tuple(member.seal.average for member in ensemble)
@@ -170,7 +170,7 @@ class Auditor:
     async def _findings(self, header: Header, seal: Seal, plan: Plan, source: str | None) -> Findings:
         spec = self._chain.specs[header.task]
         model = self._chain.state(header.parent).task(header.task).model
-        with _as_rule_errors(seal):
+        with _as_rule_errors():
             await self._data.ensure(header.task)
             if model:
                 await self._fetcher.file(model, file_size(model_manifest(spec)), source)
@@ -178,26 +178,25 @@ class Auditor:
             return await self._jobs.audit(spec, header.seed, model, seal, plan.segments)
 
     async def _gather(self, spec: TaskSpec, seal: Seal, plan: Plan, source: str | None) -> None:
-        """The states that the planned segments start from, and the last one. What cannot be had is replayed from
-        an earlier state, so a missing file costs time and decides nothing."""
+        """The states that the planned segments start from, and the last one. What cannot be had, or is no state, is
+        replayed from an earlier one, so the file costs time and decides nothing."""
         wanted = {segment - 1 for segment in plan.segments if segment > 1} | {spec.segments}
         size = file_size(state_manifest(spec))
         for segment in sorted(wanted):
             state = seal.states[segment - 1]
             try:
                 await self._fetcher.file(state, size, source, self._patience)
-            except NotAvailable:
-                log.info("state_missing", segment=segment, state=str(state))
-            except Malformed as error:
-                raise Fraud(f"segment {segment}", str(state), f"not a state of this task ({error})") from None
+            except (NotAvailable, Malformed) as error:
+                log.info("state_missing", segment=segment, state=str(state), reason=str(error))
 
     async def _obtain_average(self, spec: TaskSpec, made: Block | Share, source: str | None) -> None:
-        """A session's average, from whoever has it or from its training. Raises Fraud where that gives another: then
-        nobody has what the block's model was made of."""
+        """A session's average, from whoever has it or, where nobody does or it is too large, from its training. Raises
+        Fraud where that gives another: then nobody has what the block's model was made of. That is no step of the
+        block's own session, so nobody accuses it of one."""
         average = made.seal.average
         try:
             await self._fetcher.file(average, file_size(model_manifest(spec)), source, self._patience)
-        except NotAvailable:
+        except (NotAvailable, Malformed):
             findings = await self._findings(made.header, made.seal, Plan((spec.segments,)), source)
             if findings.average != average:
                 step = f"average of {made.id}"
@@ -230,14 +229,12 @@ class Auditor:
 
 
 @contextmanager
-def _as_rule_errors(seal: Seal) -> Iterator[None]:
-    """What keeps a worker from a result, as what it means for the session of `seal`."""
+def _as_rule_errors() -> Iterator[None]:
+    """What keeps a worker from a result, as what it means for the audit. No file says by itself that a session is
+    false: only what a replay gives does."""
     try:
         yield
     except (NotAvailable, JobDataMissing) as error:
         raise DataMissing(error.cid) from None
-    except BadState as error:
-        claimed, found = seal.states[error.segment - 1], f"not a state of this task ({error.reason})"
-        raise Fraud(f"segment {error.segment}", str(claimed), found) from None
-    except JobError as error:
+    except (JobError, Malformed) as error:  # Malformed: the task's data or its model
         raise AuditFailed(str(error)) from error

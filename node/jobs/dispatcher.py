@@ -118,7 +118,7 @@ class Jobs:
 
         `Findings.states` has every segment that was recomputed: those asked for and, where claimed states are
         not at hand, those from the nearest earlier one on. Judge them all, so that the first false step is
-        named: what is false after it follows from it. Raises BadState where a claimed state cannot be one.
+        named: what is false after it follows from it.
         """
 
         def listen(news: Progress) -> None:

@@ -1,7 +1,6 @@
 """Why a job gave no result.
 
     JobError
-    ├── BadState         a claimed state is at hand and is no state of the task: that is fraud
     ├── JobDataMissing   a file is needed that is not here and cannot be derived: fetch it, try again
     ├── JobFailed        the job itself raised an error, and would raise it again
     ├── WorkerDied       twice in this job the process ended, killed or by its own fault
@@ -16,15 +15,6 @@ from deepblock.cid import Cid
 
 class JobError(Exception):
     """No result."""
-
-
-class BadState(JobError):
-    """`segment`: 1 … K, whose claimed state it is. `reason`: what is wrong with the file."""
-
-    def __init__(self, segment: int, reason: str) -> None:
-        super().__init__(f"the state after segment {segment} is no state of this task: {reason}")
-        self.segment = segment
-        self.reason = reason
 
 
 class JobDataMissing(JobError):

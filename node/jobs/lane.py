@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from node.jobs.errors import BadState, JobDataMissing, JobError, JobFailed, JobsStopped, WorkerDied
+from node.jobs.errors import JobDataMissing, JobError, JobFailed, JobsStopped, WorkerDied
 from node.jobs.messages import (
     Cancel,
     Cancelled,
@@ -24,7 +24,6 @@ from node.jobs.messages import (
     SegmentDone,
     Session,
     SessionProgress,
-    StateBad,
     Work,
 )
 from node.jobs.process import WorkerProcess
@@ -251,8 +250,6 @@ def _settle(job: _Job, outcome: Result | Exception) -> None:
 
 def _error_of(failure: Failure) -> JobError:
     match failure:
-        case StateBad():
-            return BadState(failure.segment, failure.reason)
         case DataMissing():
             return JobDataMissing(failure.cid)
         case Failed():

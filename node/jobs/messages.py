@@ -3,7 +3,7 @@
     frame  = u32 big-endian length ‖ encode(Order or Report)
     daemon → worker   Order(job, Session | Audit | Evaluate | Combine), and Order(job, Cancel) at any time
     worker → daemon   Report(0, Ready) once; then for each job any number of SessionProgress and SegmentDone,
-                      and its end: Sealed | Audited | Scored | Combined | Cancelled | StateBad | DataMissing | Failed
+                      and its end: Sealed | Audited | Scored | Combined | Cancelled | DataMissing | Failed
 
 A worker has one job at a time, and the numbers of jobs rise. Tensors never travel here, only their CIDs.
 """
@@ -149,13 +149,6 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
-class StateBad:
-    kind: ClassVar[str] = "state bad"
-    segment: U32
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class DataMissing:
     kind: ClassVar[str] = "data missing"
     cid: Cid
@@ -173,7 +166,7 @@ class Failed:
 
 Progress = SessionProgress | SegmentDone
 Result = Sealed | Audited | Scored | Combined
-Failure = Cancelled | StateBad | DataMissing | Failed
+Failure = Cancelled | DataMissing | Failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,6 @@ from node.jobs.messages import (
     SegmentDone,
     Session,
     SessionProgress,
-    StateBad,
     Work,
 )
 
@@ -65,8 +64,6 @@ class Performer:
             return self._perform(work, tell, should_stop)
         except TrainingCancelled:
             return Cancelled()
-        except _BadState as bad:
-            return StateBad(bad.segment, bad.reason[:_LONGEST_TEXT])
         except Exception as error:
             trace = traceback.format_exc()
             return Failed(type(error).__name__, str(error)[:_LONGEST_TEXT], trace[-_LONGEST_TEXT:])
@@ -147,15 +144,6 @@ class Performer:
         return next((file for file in files if block in self._files.missing(file)), block)
 
 
-class _BadState(Exception):
-    """The claimed state after `segment` is not a state of the task."""
-
-    def __init__(self, segment: int, reason: str) -> None:
-        super().__init__(segment, reason)
-        self.segment = segment
-        self.reason = reason
-
-
 class _ClaimedStates:
     """Which of the states that a seal names can be started from."""
 
@@ -166,13 +154,12 @@ class _ClaimedStates:
         self._size = tensors.file_size(self._manifest)
 
     def at_hand(self, segment: int) -> bool:
-        """Whether the state after `segment` is here as a whole. Raises _BadState where the file is none."""
+        """Whether the state after `segment` is here as a whole. A file that is none is nothing to start from: a replay
+        shows where the segment really ends, and so the verdict is the same for those who lack the file."""
         try:
             tensors.unpack(self._files.get_file(self._states[segment - 1], self._size), self._manifest)
-        except Missing:
+        except (Missing, Malformed):
             return False
-        except Malformed as error:
-            raise _BadState(segment, str(error)) from error
         return True
 
 

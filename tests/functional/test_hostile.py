@@ -212,21 +212,21 @@ async def wrong_score(scene: Scene, attacker: Attacker) -> Block:
     return false
 
 
-@attack("pickles in place of checkpoints", "not a state of this task")
+@attack("pickles in place of checkpoints", "fraud: false segment")
 async def pickles(scene: Scene, attacker: Attacker) -> Block:
     forged = scene.forger.block(state=Bomb(scene.marker).state)
     attacker.spread(forged)
     return forged.block
 
 
-@attack("checkpoints that are too large", "not a state of this task")
+@attack("checkpoints that are too large", "fraud: false segment")
 async def large_states(scene: Scene, attacker: Attacker) -> Block:
     forged = scene.forger.block(state=lambda index: junk(index) + bytes(200_000))
     attacker.spread(forged)
     return forged.block
 
 
-@attack("checkpoints in blocks beyond any limit", "not a state of this task")
+@attack("checkpoints in blocks beyond any limit", "fraud: false segment")
 async def huge_states(scene: Scene, attacker: Attacker) -> Block:
     forged = scene.forger.block(state=lambda index: junk(index) + bytes(2 << 20))
     attacker.spread(forged)
@@ -240,14 +240,14 @@ async def structures(scene: Scene, attacker: Attacker) -> Block:
     return forged.block
 
 
-@attack("checkpoints that are broken trees", "not a state of this task")
+@attack("checkpoints that are broken trees", "fraud: false segment")
 async def broken_trees(scene: Scene, attacker: Attacker) -> Block:
     forged = scene.forger.block(kind=DAG_PB)
     attacker.spread(forged)
     return forged.block
 
 
-@attack("checkpoints with a number that is none", "not a state of this task")
+@attack("checkpoints with a number that is none", "fraud: false segment")
 async def not_a_number(scene: Scene, attacker: Attacker) -> Block:
     honest = scene.forger.file(scene.forger.follow().seal.states[-1])
     forged = scene.forger.block(

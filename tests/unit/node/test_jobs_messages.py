@@ -52,7 +52,6 @@ REPORTS = [
     messages.Audited((messages.SegmentDone(4, CID),), CID, Score(123, 4)),
     messages.Scored(Score(123, 4)),
     messages.Cancelled(),
-    messages.StateBad(3, "4 bytes, not 5000"),
     messages.DataMissing(CID),
     messages.Failed("ValueError", "no", "Traceback …"),
 ]
