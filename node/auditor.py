@@ -192,15 +192,18 @@ class Auditor:
     async def _obtain_average(self, spec: TaskSpec, made: Block | Share, source: str | None) -> None:
         """A session's average, from whoever has it or, where nobody does or it is too large, from its training. Raises
         Fraud where that gives another: then nobody has what the block's model was made of. That is no step of the
-        block's own session, so nobody accuses it of one."""
+        block's own session, so nobody accuses it of one. Raises DataMissing where the session is false before its last
+        segment: what its average ought to be depends then on which of its states a node has."""
         average = made.seal.average
         try:
             await self._fetcher.file(average, file_size(model_manifest(spec)), source, self._patience)
         except (NotAvailable, Malformed):
             findings = await self._findings(made.header, made.seal, Plan((spec.segments,)), source)
-            if findings.average != average:
-                step = f"average of {made.id}"
-                raise Fraud(step, str(average), str(findings.average)) from None
+            if findings.average == average:
+                return
+            if audit.is_false(made.seal, findings, spec.segments - 1):
+                raise DataMissing(average) from None
+            raise Fraud(f"average of {made.id}", str(average), str(findings.average)) from None
 
     async def audit_accusation(self, parent: Cid, proof: FraudProof, source: str | None = None) -> None:
         """One in a child of `parent`; raises Fraud where it is untrue. First the accused step alone, which settles it
