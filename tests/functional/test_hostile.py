@@ -352,8 +352,8 @@ async def unconnected(scene: Scene, attacker: Attacker) -> None:
 
 @attack("a false block while catching up", "follows a false block", banned=False)
 async def false_header(scene: Scene, attacker: Attacker) -> None:
-    """Made when it is asked for: the victim mines on, and does not follow what has become too light. Who shows it may be
-    honest, with an audit that has missed the step."""
+    """Made when it is asked for: the victim mines on, and does not follow what has become too light. Who
+    shows it may be honest, with an audit that has missed the step."""
     attacker.show(lambda: scene.forger.block(state=lambda index: junk(index) + bytes(2 << 20)))
 
 
