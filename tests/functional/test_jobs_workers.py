@@ -72,9 +72,9 @@ def shared(runner, tmp_path_factory):
 
 @pytest.fixture
 def jobs(runner, shared, truth):
-    """With a Blockstore as the finished session of SMALL left it."""
+    """With a Blockstore as the finished session of SMALL left it, once nobody who was cancelled writes any more."""
     jobs, folder = shared
-    runner.run(until(lambda: all(lane.job is None for lane in jobs.status())))  # who was cancelled may still write
+    runner.run(until(lambda: all(lane.job is None for lane in jobs.status())))
     shutil.rmtree(folder)
     shutil.copytree(truth[0], folder)
     return jobs
