@@ -14,7 +14,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 from consensus.params import Params
 from consensus.task import OpenTasks, Schedule, TaskState, specs
@@ -126,10 +126,6 @@ class State:
     read: Read
     _old: dict[bytes, bytes | None] = field(default_factory=dict)
     _now: dict[bytes, Any] = field(default_factory=dict)
-
-    def copy(self) -> Self:
-        """The same, to be changed apart."""
-        return type(self)(self.read, dict(self._old), dict(self._now))
 
     def _get(self, key: bytes, cls: type[T]) -> T | None:
         if key not in self._now:

@@ -124,7 +124,9 @@ class App:
             host=config.p2p_host,
             port=config.p2p_port,
             agent=f"deepblock/{deepblock.__version__}",
-            topics=validators(chain.params, chain.network, chain.specs.get),
+            topics=validators(
+                chain.params, chain.network, chain.specs.get, lambda block: chain.node(block) is not None
+            ),
             handlers=self.service.handlers,
             blocks=Blocks(self.service.has, self.service.read),
         )

@@ -50,7 +50,7 @@ BATCH: Final = 8
 """Transactions that a batch of them counts for besides, for its author's signature and for passing it on."""
 ACCUSATIONS_A_SECOND: Final = 1.0
 ACCUSATIONS_AT_ONCE: Final = 16.0
-"""Of one neighbour, that are passed on: an accusation costs nothing to make, and each block needs one."""
+"""Of one neighbour, and of blocks that are here, that are passed on: one costs nothing to make, and a block needs one."""
 MAX_BLOCK: Final = 64 << 10
 """Bytes of a block without its body: K CIDs, and little else."""
 MAX_SHARE: Final = 64 << 10
@@ -65,8 +65,11 @@ FAULT: Final = 20
 """Penalty points for a broken frame: five of them, and the peer is banned."""
 
 
-def validators(params: Params, network: Cid, spec_of: SpecOf) -> dict[str, Validator]:
-    """Topic → what a message of it says, where it is plausible: decoded here, and nowhere again."""
+def validators(
+    params: Params, network: Cid, spec_of: SpecOf, has_block: Callable[[Cid], bool]
+) -> dict[str, Validator]:
+    """Topic → what a message of it says, where it is plausible: decoded here, and nowhere again. `spec_of` and
+    `has_block` are asked in the libp2p thread."""
     seals: OrderedDict[Cid, set[Cid]] = OrderedDict()
     transactions = Allowance(TRANSACTIONS_A_SECOND, TRANSACTIONS_AT_ONCE)
     accusations = Allowance(ACCUSATIONS_A_SECOND, ACCUSATIONS_AT_ONCE)
@@ -105,7 +108,7 @@ def validators(params: Params, network: Cid, spec_of: SpecOf) -> dict[str, Valid
 
     def accusation(peer: str, data: bytes) -> Accusation | None:
         accusation = decode(Accusation, data, MAX_ACCUSATION)
-        return accusation if accusations.take(peer) else None
+        return accusation if has_block(accusation.block) and accusations.take(peer) else None
 
     return {
         topic_of(network, "blocks"): block,
@@ -162,6 +165,8 @@ class Ears:
         kind = what.removesuffix("s")
         if self._on_their_way[message.peer, what] >= UNAUDITED[what]:
             log.info(f"{kind}_dropped", peer=message.peer, reason=f"{UNAUDITED[what]} are being checked")
+            if what == "blocks":
+                self._sync.hint()
             return
         self._on_their_way[message.peer, what] += 1
         task = asyncio.create_task(self._judged(message, what, take))

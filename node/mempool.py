@@ -5,7 +5,7 @@ A transaction enters only if it could be in a block after those of its sender th
 """
 
 import heapq
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -54,9 +54,8 @@ class Mempool:
     network: Cid
     _by_id: dict[Cid, Transaction] = field(default_factory=dict)
     _by_sender: dict[Address, dict[int, Transaction]] = field(default_factory=dict)
-    _after: dict[Address, Account] = field(
-        default_factory=dict
-    )  # of who has only plain ones waiting: after them
+    _after: dict[Address, Account | State] = field(default_factory=dict)
+    """By sender, after what waits of it, on the head's state: its account, where that is all that plain ones change."""
 
     def __contains__(self, transaction: object) -> bool:
         """By its id. What waits here has met rule L1."""
@@ -90,12 +89,10 @@ class Mempool:
             raise NonceTaken(sender, payload.nonce, waiting[payload.nonce].id)
         if len(self._by_id) >= CAPACITY or len(waiting) >= PER_SENDER:
             raise PoolFull(len(waiting) if len(waiting) >= PER_SENDER else len(self._by_id))
-        self._apply_waiting(sender, waiting, state, height)
+        state = self._state_after(sender, waiting, state, height)
         apply_transaction(self.params, state, height, transaction)
-        if _is_plain(payload) and (sender in self._after or not waiting):
-            self._after[sender] = state.account(sender)
-        else:
-            self._after.pop(sender, None)
+        plain = _is_plain(payload) and not isinstance(self._after.get(sender), State)
+        self._after[sender] = state.account(sender) if plain else state
         self._keep(transaction)
 
     def follow(
@@ -103,24 +100,21 @@ class Mempool:
     ) -> None:
         """After the head moved: what is in a block leaves, what fell out of one comes back, what can no longer be
         paid is dropped. `undone`: oldest first, so that what is paid out of another transfer comes after it.
-        `state`: after the new head; `height`: of the next block."""
+        `state`: after the new head, and not changed since; `height`: of the next block."""
         gone = {transaction.id for transaction in applied}
-        back = list(undone)
-        waiting = [*back, *self._by_id.values()]
-        before, self._by_id, self._by_sender, self._after = self._by_sender, {}, {}, {}
-        if back:
-            for transaction in waiting:
-                if transaction.id not in gone and transaction.id not in self._by_id:
-                    with suppress(Invalid):
-                        apply_transaction(self.params, state, height, transaction)
-                        self._keep(transaction)
-            return
-        payable: set[Cid] = set()
-        for sender, theirs in before.items():
-            payable.update(self._payable(sender, theirs, gone, state, height))
+        back = [transaction for transaction in undone if transaction.id not in gone]
+        waiting = [transaction for transaction in self._by_id.values() if transaction.id not in gone]
+        self._by_id, self._by_sender, self._after = {}, {}, {}
         for transaction in waiting:
-            if transaction.id in payable:
-                self._keep(transaction)
+            self._keep(transaction)
+        if not back and all(self._can_pay(sender, state, height) for sender in self._by_sender):
+            return
+        self._by_id, self._by_sender, self._after = {}, {}, {}
+        for transaction in (*back, *waiting):
+            if transaction.id not in self._by_id:
+                with suppress(Invalid):
+                    apply_transaction(self.params, state, height, transaction)
+                    self._keep(transaction)
 
     def choose(
         self, state: State, height: int, taken: int = 0, fit: Callable[[Transaction], bool] = lambda _: True
@@ -152,43 +146,41 @@ class Mempool:
                 heapq.heappush(best, (-_fee_rate(queues[place][-1]), place))
         return tuple(chosen)
 
-    def _apply_waiting(
+    def _state_after(
         self, sender: Address, waiting: dict[int, Transaction], state: State, height: int
-    ) -> None:
-        """To `state`, what waits of a sender; of plain ones only what it leaves of the account."""
-        if after := self._after.get(sender):
-            state.set_account(sender, after)
-            return
+    ) -> State:
+        """After what waits of a sender, for its next transaction: `state`, or one that was kept since the head moved.
+        Should that one be refused, it changes nothing."""
+        match self._after.get(sender):
+            case State() as after:
+                return after
+            case Account() as account:
+                state.set_account(sender, account)
+                return state
         for _, earlier in sorted(waiting.items()):
             apply_transaction(self.params, state, height, earlier)
-        if waiting and all(_is_plain(earlier.payload) for earlier in waiting.values()):
-            self._after[sender] = state.account(
-                sender
-            )  # should the next one be refused, for the one after it
+        if waiting:
+            plain = all(_is_plain(earlier.payload) for earlier in waiting.values())
+            self._after[sender] = state.account(sender) if plain else state
+        return state
 
-    def _payable(
-        self,
-        sender: Address,
-        waiting: dict[int, Transaction],
-        gone: Container[Cid],
-        state: State,
-        height: int,
-    ) -> Iterator[Cid]:
-        """What a sender can still pay of what waits, out of what it has."""
-        left = [transaction for _, transaction in sorted(waiting.items()) if transaction.id not in gone]
-        after = state.account(sender)
-        if not all(_is_plain(transaction.payload) for transaction in left):
-            apart = state.copy()
-            for transaction in left:
-                with suppress(Invalid):
-                    apply_transaction(self.params, apart, height, transaction)
-                    yield transaction.id
-            return
-        for transaction in left:
-            with suppress(Invalid):
-                after = spent(after, transaction.payload)
-                yield transaction.id
-        self._after[sender] = after
+    def _can_pay(self, sender: Address, state: State, height: int) -> bool:
+        """Whether a sender can pay, out of what it has, all that waits of it. Of plain transactions its account alone
+        tells, which takes a tenth of the time."""
+        waiting = [transaction for _, transaction in sorted(self._by_sender[sender].items())]
+        try:
+            if all(_is_plain(transaction.payload) for transaction in waiting):
+                account = state.account(sender)
+                for transaction in waiting:
+                    account = spent(account, transaction.payload)
+                self._after[sender] = account
+            else:
+                after = State(state.read)
+                for transaction in waiting:
+                    apply_transaction(self.params, after, height, transaction)
+        except Invalid:
+            return False
+        return True
 
     def _keep(self, transaction: Transaction) -> None:
         payload = transaction.payload

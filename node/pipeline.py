@@ -40,6 +40,10 @@ MAX_TRANSACTION = 32 << 10
 PROVISIONAL = 2
 """Blocks that have to stand on one that cannot be audited, before this node follows it."""
 
+PATIENCE = 10.0
+"""Seconds for the body of a block whose author is not connected. It comes hop by hop, as fast as it is fetched; such a
+block has one of its neighbour's few places meanwhile, and catching up brings what does not come."""
+
 Clock = Callable[[], float]
 """Unix seconds."""
 Publish = Callable[[str, bytes], Awaitable[None]]
@@ -235,14 +239,14 @@ class Pipeline:
     @asynccontextmanager
     async def _body(self, block: Block, origin: Origin, body: Body | None) -> AsyncIterator[Body]:
         """The body, given or fetched. What was fetched is served to others while the block is judged, for a gossip has
-        gone on to them already. So whoever passed it on may still be fetching the body, and is given a block's time for
-        it; an author that is connected has it or lies."""
+        gone on to them already. So whoever passed it on may still be fetching the body, and is asked again; an
+        author that is connected has it or lies."""
         if body:
             yield body
             return
         cid, author = block.header.body, origin.author
         asked_author = author is not None and self._fetcher.is_connected(author)
-        patience = self._chain.params.block_time if author and not asked_author else 0
+        patience = PATIENCE if author and not asked_author else 0
         try:
             data = self._chain.raw(cid) or await self._fetcher.structure(cid, origin.peer, patience)
         except NotAvailable:

@@ -1,7 +1,8 @@
 """GossipSub of py-libp2p 0.8.1 with its sharp edges covered; each class says which."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -36,17 +37,39 @@ WANTED_AT_ONCE: Final = 512.0
 """Messages that one neighbour may ask for: each goes out as often as somebody wants it."""
 
 
+class Nothing(defaultdict[ID, list[tuple[float, rpc_pb2.RPC]]]):
+    """Forgets what is put into it."""
+
+    def __missing__(self, peer: ID) -> list[tuple[float, rpc_pb2.RPC]]:
+        return []
+
+
 class Router(GossipSub):
-    """Answers IWANT without a bound, again and again, and gives everybody who subscribes, once more each time, all
-    messages of the last seconds."""
+    """Answers IWANT without a bound, again and again; keeps messages for peers that may subscribe, and gives everybody
+    who does, once more each time, those of the last seconds; remembers for ever who left a topic that there is not."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._answers = Allowance(WANTED_A_SECOND, WANTED_AT_ONCE)
+        self._pending_messages = Nothing()
+
+    def _has(self, topic: str) -> bool:
+        return self.pubsub is not None and topic in self.pubsub.topic_ids
+
+    async def handle_graft(self, graft_msg: rpc_pb2.ControlGraft, sender_peer_id: ID) -> None:
+        if self._has(graft_msg.topicID):
+            await super().handle_graft(graft_msg, sender_peer_id)
+
+    async def handle_prune(self, prune_msg: rpc_pb2.ControlPrune, sender_peer_id: ID) -> None:
+        if self._has(prune_msg.topicID):
+            await super().handle_prune(prune_msg, sender_peer_id)
 
     async def handle_ihave(self, ihave_msg: rpc_pb2.ControlIHave, sender_peer_id: ID) -> None:
-        del ihave_msg.messageIDs[WANTED:]
-        await super().handle_ihave(ihave_msg, sender_peer_id)
+        if self._has(ihave_msg.topicID):
+            await super().handle_ihave(ihave_msg, sender_peer_id)
+
+    async def emit_iwant(self, msg_ids: Sequence[bytes], to_peer: ID) -> None:
+        await super().emit_iwant(msg_ids[:WANTED], to_peer)
 
     async def handle_iwant(self, iwant_msg: rpc_pb2.ControlIWant, sender_peer_id: ID) -> None:
         del iwant_msg.messageIDs[WANTED:]
@@ -119,11 +142,11 @@ class Gossiper(Pubsub):
             if not maybe_consume_signed_record(rpc, self.host, peer):
                 raise ValueError("forged sender record")
             rpc.ClearField("senderRecord")  # the router would check it again
+            self._count(peer, len(rpc.subscriptions) + _entries(rpc.control))
             for message in rpc.publish:
                 if not self._is_allowed(peer):  # banned for what was in this frame
                     return
-                if not self._allowance.take(peer):
-                    raise Flood(f"more than {self._rate} gossip messages a second")
+                self._count(peer, 1)
                 if self._is_subscribed_to_msg(message):
                     await self.push_msg(peer, message)
                 await trio.lowlevel.checkpoint()
@@ -131,6 +154,11 @@ class Gossiper(Pubsub):
                 self.handle_subscription(peer, subscription)
             if rpc.HasField("control"):
                 await self.router.handle_rpc(rpc, peer)
+
+    def _count(self, peer: ID, messages: int) -> None:
+        """Raises Flood."""
+        if not self._allowance.take(peer, messages):
+            raise Flood(f"more than {self._rate} gossip messages a second")
 
     async def validate_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
         """Each message. libp2p remembers verdicts by the numbers that authors give, for longer than it knows a message
@@ -161,3 +189,8 @@ class Gossiper(Pubsub):
 
     def notify_subscriptions(self, publish_message: rpc_pb2.Message) -> None:
         """Nobody reads libp2p's subscription channels of 32; the host delivers what its validators accept."""
+
+
+def _entries(control: rpc_pb2.ControlMessage) -> int:
+    """How many there are, each as dear as a message."""
+    return sum(map(len, (control.ihave, control.iwant, control.graft, control.prune, control.idontwant)))

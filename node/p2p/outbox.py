@@ -63,5 +63,7 @@ class Outboxes(dict[ID, RpcQueue]):
     """By neighbour. libp2p makes the queues; what they queue with is ours, from the first frame on."""
 
     def __setitem__(self, peer: ID, queue: RpcQueue) -> None:
+        if former := self.get(peer):  # of a second stream, opened at the same moment: its task ends with it
+            former.close()
         queue._queue = Outbox()  # type: ignore[assignment]
         super().__setitem__(peer, queue)

@@ -48,9 +48,10 @@ STUCK: Final = 60.0
 """Seconds in which nobody made a claim good: then the claimants make way for other peers."""
 EMPTY_CLAIM: Final = 20
 """Penalty points for a claim with nothing to show: few, since the peer's head may just have moved."""
-UNHEARD: Final = 20
-"""Penalty points for a chain with a block that an audit shows to be false, or has shown: few, since the peer's own may
-have missed the step. It hears of it, and rests for a block time, in which an honest one redoes the step."""
+UNHEARD: Final = 50
+"""Penalty points for a chain with a block that an audit shows to be false, or has shown: no ban yet, since the peer's
+own may have missed the step. It hears of it, and rests for a block time, in which an honest one redoes the step. At the
+third time it is banned: false blocks cost little, and each costs us a replay."""
 
 T = TypeVar("T")
 
@@ -122,7 +123,7 @@ class Sync:
             claim = self.statuses.known.get(walk.peer)
             await self._judged(walk.peer, self._follow(walk, first))
             if claim and self._is_ahead(claim):  # what it claimed before is not what it had
-                self._resting[walk.peer] = time.monotonic() + REST
+                self._rest(walk.peer)
 
     def _claimants(self) -> list[str]:
         """Peers that say that they have a heavier chain, the heaviest first."""
@@ -163,7 +164,7 @@ class Sync:
 
     async def _judged(self, peer: str, attempt: Coroutine[None, None, T]) -> T | None:
         """What comes of it; where it fails, what that costs the peer, and None."""
-        claim, rest = self.statuses.known.get(peer), REST
+        claim = self.statuses.known.get(peer)
         try:
             return await attempt
         except NothingToShow as error:
@@ -174,11 +175,15 @@ class Sync:
             log.info("sync_interrupted", peer=peer, height=self._chain.head.height, reason=str(error))
         except Disproved as error:  # it may not have heard yet; the pipeline tells it
             self._peers.penalise(peer, UNHEARD, f"follows a false block: {error}")
-            rest = max(rest, self._chain.params.block_time)
+            self._rest(peer, self._chain.params.block_time)
         except (Invalid, Malformed) as error:
             self._peers.penalise(peer, BAN_SCORE, f"invalid block while catching up: {error}")
-        self._resting[peer] = time.monotonic() + rest
+        self._rest(peer)
         return None
+
+    def _rest(self, peer: str, seconds: float = REST) -> None:
+        """It is not asked for so long, or longer where that was said before."""
+        self._resting[peer] = max(self._resting.get(peer, 0.0), time.monotonic() + seconds)
 
     async def _follow(self, walk: Walk, first: Sequence[Block]) -> None:
         """Takes the peer's blocks. Raises DoorError, Malformed, Invalid, NotYet."""

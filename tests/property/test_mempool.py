@@ -1,4 +1,4 @@
-"""What waits is what each sender could still pay out of its own money, as the rules say it, one after the other."""
+"""What waits is what could still be paid, one transaction after the other, as the rules say it."""
 
 from contextlib import suppress
 
@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from consensus.errors import Invalid, RuleError
 from consensus.state import State
 from consensus.transaction import apply_transaction
+from deepblock.codec import encode
 from deepblock.primitives import PublicKey, Signature
+from deepblock.state_proof import account_key
 from deepblock.transactions import Transaction, Transfer
 from deepblock.types import Account
 from node.mempool import Mempool
@@ -22,8 +24,8 @@ OFFERS = st.tuples(st.just("offer"), WHO, WHO, st.integers(0, 60), st.sampled_fr
 """Sender, receiver (itself too), amount, and by how much the nonce is too high."""
 OTHERS = st.tuples(st.just("other"), WHO, WHO, st.integers(0, 60), st.integers(0, 3))
 """A block has a transfer of the sender that the pool never saw, and so many of those that wait."""
-MINED = st.tuples(st.just("mined"), WHO, WHO, st.integers(0, 60), st.integers(0, 3))
-"""A block has so many of a sender's that wait."""
+MINED = st.tuples(st.sampled_from(("mined", "undone")), WHO, WHO, st.integers(0, 60), st.integers(0, 3))
+"""A block has so many of a sender's that wait; and perhaps it makes way for another one, which has none."""
 
 
 def unsigned(sender: int, receiver: int, amount: int, nonce: int, fee: int) -> Transaction:
@@ -36,10 +38,8 @@ class Chain:
         self.accounts = dict.fromkeys(ADDRESSES, Account(100, 0))
 
     def state(self) -> State:
-        state = State(lambda key: None)
-        for address, account in self.accounts.items():
-            state.set_account(address, account)
-        return state
+        kept = {account_key(address): encode(account) for address, account in self.accounts.items()}
+        return State(kept.get)
 
     def follow(self, transactions: list[Transaction]) -> list[Transaction]:
         """Those that a block with these has."""
@@ -68,16 +68,13 @@ class Slow:
         apply_transaction(PARAMS, state, 1, transaction)
         self.waiting.append(transaction)
 
-    def follow(self, applied: list[Transaction], chain: Chain) -> None:
-        payable = set()
-        for sender in range(len(KEYS)):
-            state = chain.state()
-            for transaction in self.of(sender):
-                if transaction not in applied:
-                    with suppress(Invalid):
-                        apply_transaction(PARAMS, state, 1, transaction)
-                        payable.add(transaction.id)
-        self.waiting = [one for one in self.waiting if one.id in payable]
+    def follow(self, undone: list[Transaction], applied: list[Transaction], state: State) -> None:
+        waiting, self.waiting = [*undone, *self.waiting], []
+        for transaction in waiting:
+            if transaction not in applied and transaction not in self.waiting:
+                with suppress(Invalid):
+                    apply_transaction(PARAMS, state, 1, transaction)
+                    self.waiting.append(transaction)
 
 
 @settings(max_examples=300, deadline=None)
@@ -97,11 +94,17 @@ def test_the_pool_holds_what_its_slow_likeness_holds(steps) -> None:
                     refusals.append(str(error))
             assert refusals[0] == refusals[1]
         else:
+            before = chain.accounts
             taken = slow.of(sender)[:count]
             if what == "other":
-                nonce = chain.accounts[ADDRESSES[sender]].nonce
+                nonce = before[ADDRESSES[sender]].nonce
                 taken.insert(0, unsigned(sender, receiver, amount, nonce, fee=8 + number))
             applied = chain.follow(taken)
-            slow.follow(applied, chain)
+            slow.follow([], applied, chain.state())
             pool.follow((), applied, chain.state(), 1)
+            if what == "undone":
+                assert pool.pending() == slow.waiting
+                chain.accounts = before
+                slow.follow(applied, [], chain.state())
+                pool.follow(applied, (), chain.state(), 1)
         assert pool.pending() == slow.waiting

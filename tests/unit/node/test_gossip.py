@@ -12,12 +12,14 @@ from node.messages import Accusation, Batch, topic_of
 from tests.unit.node.chain_parts import open_chain
 from tests.unit.node.test_relay import pays
 
+STRANGE = cid_of_block(b"a block that is not here")
+
 
 @pytest.fixture
 def passed_on(tmp_path, monkeypatch):
     monkeypatch.setattr("node.gossip.Allowance", partial(Allowance, clock=lambda: 0.0))
     chain, database = open_chain(tmp_path)
-    checks = validators(chain.params, chain.network, chain.specs.get)
+    checks = validators(chain.params, chain.network, chain.specs.get, lambda block: block != STRANGE)
     yield lambda what, message, peer="a peer": checks[topic_of(chain.network, what)](peer, encode(message))
     database.close()
 
@@ -40,3 +42,8 @@ def test_accusations_are_passed_on_at_a_bounded_rate(passed_on):
     taken = [passed_on("frauds", accusation) for _ in range(50)]
     assert sum(found is not None for found in taken) == ACCUSATIONS_AT_ONCE
     assert passed_on("frauds", accusation, "another") == accusation
+
+
+def test_accusations_of_blocks_that_are_not_here_use_nothing_up(passed_on):
+    assert [passed_on("frauds", Accusation(STRANGE, 1)) for _ in range(50)] == [None] * 50
+    assert passed_on("frauds", Accusation(cid_of_block(b"a block"), 1)) is not None

@@ -105,3 +105,24 @@ def test_who_wants_everything_again_and_again_gets_a_part():
     asyncio.run(scene())
     assert WANTED <= sum(got) <= WANTED_AT_ONCE + 10 * WANTED_A_SECOND
     assert max(got) <= WANTED
+
+
+def test_control_messages_count_and_topics_that_there_are_not_are_forgotten():
+    def of(topic, count):
+        prunes = [rpc_pb2.ControlPrune(topicID=topic % number) for number in range(count)]
+        return frame(control=rpc_pb2.ControlMessage(prune=prunes))
+
+    async def scene():
+        async with doors(2) as (victim, friend):
+            log = Log(victim)
+            await hostile(victim.addrs[0], sending(MESHSUB, of("topic %d", 1_000)))
+            await until(lambda: len(victim.peers()) == 1)
+            assert log.of(Fault) == []
+            assert set(victim._host.router.back_off) <= {TOPIC}
+            enemy = await hostile(victim.addrs[0], sending(MESHSUB, of("topic %d", 10_000)))
+            await until(lambda: log.of(Fault))
+            assert log.of(Fault) == [Fault(enemy, "more than 1000 gossip messages a second")]
+            await until(lambda: len(victim.peers()) == 1)
+            await still_serves(victim, friend, log)
+
+    asyncio.run(scene())

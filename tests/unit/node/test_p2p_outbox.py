@@ -43,3 +43,5 @@ def test_a_queue_of_libp2ps_queues_here_from_its_first_frame_on() -> None:
     boxes = Outboxes()
     boxes[ID(b"a peer")] = queue = RpcQueue()
     assert all(queue.push(says("blocks")) for _ in range(MOST))
+    boxes[ID(b"a peer")] = RpcQueue()
+    assert queue.closed
