@@ -50,7 +50,7 @@ BATCH: Final = 8
 """Transactions that a batch of them counts for besides, for its author's signature and for passing it on."""
 ACCUSATIONS_A_SECOND: Final = 1.0
 ACCUSATIONS_AT_ONCE: Final = 16.0
-"""Of one neighbour, and of blocks that are here, that are passed on: one costs nothing to make, and a block needs one."""
+"""Of one neighbour, about blocks that are here, passed on: one costs nothing to make, and a block needs one."""
 MAX_BLOCK: Final = 64 << 10
 """Bytes of a block without its body: K CIDs, and little else."""
 MAX_SHARE: Final = 64 << 10
