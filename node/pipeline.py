@@ -65,23 +65,12 @@ MINED = Origin("miner")
 
 
 @dataclass(eq=False)
-class RejectedBefore(Invalid):
-    reason: str
-    text: ClassVar[str] = "rejected before: {reason}"
-
-
-@dataclass(eq=False)
 class Disproved(Invalid):
-    """Others have brought it, and it was shown to be false: an honest peer that has not heard that may pass it on."""
+    """It, or its parent, is known to be invalid. Whoever brings it again may be honest, and have missed the false step,
+    or not have heard of it."""
 
     reason: str
-    text: ClassVar[str] = "shown to be false: {reason}"
-
-
-@dataclass(eq=False)
-class ParentRejected(Invalid):
-    parent: Cid
-    text: ClassVar[str] = "its parent {parent} is invalid"
+    text: ClassVar[str] = "known to be invalid: {reason}"
 
 
 @dataclass(eq=False)
@@ -141,7 +130,7 @@ class Pipeline:
         await self._parent(block)
         if reason := self._chain.rejection(block.id):
             await self._accuse(block.id)
-            raise Disproved(reason) if block.id in self._accusations else RejectedBefore(reason)
+            raise Disproved(reason)
         try:
             self._check_chained(block)
             async with self._body(block, origin, body) as body:
@@ -189,7 +178,7 @@ class Pipeline:
             return
         if reason := self._chain.rejection(parent):
             await self._accuse(parent)
-            raise Disproved(reason) if parent in self._accusations else ParentRejected(parent)
+            raise Disproved(f"its parent {parent}: {reason}")
         raise ParentUnknown(parent)
 
     async def _audit(self, block: Block, body: Body, origin: Origin) -> None:

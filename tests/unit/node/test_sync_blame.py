@@ -59,7 +59,7 @@ async def publish(topic: str, data: bytes) -> None:
     """There is nobody to tell."""
 
 
-@pytest.mark.parametrize("way", ["alone", "heard before", "heard meanwhile"])
+@pytest.mark.parametrize("way", ["alone", "heard before", "heard meanwhile", "heard before a restart"])
 def test_who_follows_a_false_block_has_time_to_find_out(tmp_path: Path, way: str) -> None:
     """Its own sample may have missed the step: it pays a little, and is left alone for a while."""
 
@@ -75,7 +75,9 @@ def test_who_follows_a_false_block_has_time_to_find_out(tmp_path: Path, way: str
         head = chain.tree.child(block, line.tree.nodes[block.id].state_root)
         sync.statuses.known[PEER] = Status(chain.network, head.id, head.height, head.weight, (), ())
         gossip = None
-        if way != "alone":
+        if way == "heard before a restart":
+            chain.reject(block.id, str(FALSE))
+        elif way != "alone":
             gossip = asyncio.create_task(pipeline.receive(block, Origin("gossip", "another")))
             await asyncio.sleep(0)
         if way != "heard meanwhile":
