@@ -18,7 +18,7 @@ class Allowance:
         self._clock = clock
         self._left: OrderedDict[Hashable, tuple[float, float]] = (
             OrderedDict()
-        )  # peer → when, and how many then
+        )  # when it was, and how many then
 
     def take(self, peer: Hashable, count: int = 1) -> bool:
         """Whether `count` more are within it; what is not leaves the rest as it is."""

@@ -171,9 +171,8 @@ class Gossiper(Pubsub):
         super()._handle_dead_peer(peer_id)
 
     async def write_msg(self, stream: INetStream, rpc_msg: rpc_pb2.RPC) -> bool:
-        rpc_msg.ClearField(
-            "senderRecord"
-        )  # addresses go by statuses; its signature would be checked for each frame
+        # Addresses go by statuses; its signature would be checked for each frame.
+        rpc_msg.ClearField("senderRecord")
         async with self._write_locks.setdefault(stream, trio.Lock()):
             await self._at_our_pace(stream.muxed_conn.peer_id, len(rpc_msg.publish))
             return await super().write_msg(stream, rpc_msg)

@@ -95,21 +95,6 @@ class Scene:
         return fraud.value.step, fraud.value.claimed, fraud.value.found
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def shared(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Jobs, Path]]:
-    folder = tmp_path_factory.mktemp("blobs")
-    jobs = Jobs(folder)
-    runner.run(jobs.start())
-    yield jobs, folder
-    runner.run(jobs.stop())
-
-
 @pytest.fixture
 def scene(tmp_path: Path, runner: asyncio.Runner, shared: tuple[Jobs, Path]) -> Iterator[Scene]:
     scene = Scene(tmp_path, runner, *shared)

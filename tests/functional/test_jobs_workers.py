@@ -54,22 +54,6 @@ def long_seal(tmp_path_factory):
     return true_seal(LONG, new_blobs(tmp_path_factory.mktemp("long")))
 
 
-@pytest.fixture(scope="module")
-def runner():
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def shared(runner, tmp_path_factory):
-    """Jobs that the tests of this module use one after the other, and their folder. Starting torch takes seconds."""
-    folder = tmp_path_factory.mktemp("blobs")
-    jobs = Jobs(folder)
-    runner.run(jobs.start())
-    yield jobs, folder
-    runner.run(jobs.stop())
-
-
 @pytest.fixture
 def jobs(runner, shared, truth):
     """With a Blockstore as the finished session of SMALL left it, once nobody who was cancelled writes any more."""

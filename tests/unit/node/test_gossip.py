@@ -9,8 +9,8 @@ from deepblock.codec import Malformed, encode
 from node.allowance import Allowance
 from node.gossip import ACCUSATIONS_AT_ONCE, BATCH, TRANSACTIONS_AT_ONCE, validators
 from node.messages import Accusation, Batch, topic_of
+from tests.unit.consensus.parts import ALICE, BOB, transfer
 from tests.unit.node.chain_parts import open_chain
-from tests.unit.node.test_relay import pays
 
 STRANGE = cid_of_block(b"a block that is not here")
 
@@ -30,7 +30,7 @@ def test_a_batch_of_nothing_is_no_message(passed_on):
 
 
 def test_many_small_batches_count_for_more_than_their_transactions(passed_on):
-    batch = Batch((pays(0),))
+    batch = Batch((transfer(ALICE, BOB.address, 5),))
     most = int(TRANSACTIONS_AT_ONCE) // (1 + BATCH)
     taken = [passed_on("transactions", batch) for _ in range(2 * most)]
     assert sum(found is not None for found in taken) == most

@@ -179,7 +179,7 @@ def test_who_cannot_pay_any_more_is_left_out_with_all_that_follows():
     assert len(pool.pending()) == 3
 
 
-def test_choosing_among_ten_thousand_senders_is_quick():
+def test_choosing_among_as_many_senders_as_there_is_room_for_is_quick():
     """It happens on the node's only loop, before every session."""
     pool, state = Mempool(replace(PARAMS, max_transactions=500, max_body=1 << 20), NETWORK), state_of()
     for number in range(mempool.CAPACITY):

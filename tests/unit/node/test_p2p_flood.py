@@ -21,7 +21,19 @@ from tests.unit.node.p2p_parts import (
     signed,
     still_serves,
     until,
-)  # fmt: skip
+)
+
+
+def counting(got):
+    """A handler that notes how many messages each frame has."""
+
+    async def listen(stream):
+        with suppress(Exception):  # the end of the connection
+            while True:
+                data = await read_varint_prefixed_bytes_limited(stream, 1 << 20)
+                got.append(len(rpc_pb2.RPC.FromString(data).publish))
+
+    return listen
 
 
 def test_a_flood_of_gossip_is_cut_and_blamed_on_the_neighbour():
@@ -77,12 +89,6 @@ def test_who_wants_everything_again_and_again_gets_a_part():
     """There are 100 messages of 10 kB, which it asks for 40 times."""
     got = []
 
-    async def listen(stream):
-        with suppress(Exception):  # the end of the connection
-            while True:
-                data = await read_varint_prefixed_bytes_limited(stream, 1 << 20)
-                got.append(len(rpc_pb2.RPC.FromString(data).publish))
-
     async def insist(host, victim):
         numbers = [b"%d" % number for number in range(100)]
         messages = [signed(bytes(9_900), number=number) for number in numbers]
@@ -98,7 +104,7 @@ def test_who_wants_everything_again_and_again_gets_a_part():
     async def scene():
         async with doors(2) as (victim, friend):
             log = Log(victim)
-            await hostile(victim.addrs[0], insist, {MESHSUB: listen})
+            await hostile(victim.addrs[0], insist, {MESHSUB: counting(got)})
             await until(lambda: len(victim.peers()) == 1)
             await still_serves(victim, friend, log)
 
@@ -124,5 +130,40 @@ def test_control_messages_count_and_topics_that_there_are_not_are_forgotten():
             assert log.of(Fault) == [Fault(enemy, "more than 1000 gossip messages a second")]
             await until(lambda: len(victim.peers()) == 1)
             await still_serves(victim, friend, log)
+
+    asyncio.run(scene())
+
+
+def test_who_subscribes_gets_what_is_new_however_often_it_does():
+    got = []
+
+    async def insist(host, victim):
+        stream = await host.new_stream(victim, [TProtocol(MESHSUB)])
+        for number in range(40):
+            subscribe = rpc_pb2.RPC.SubOpts(subscribe=number % 2 == 0, topicid=TOPIC)
+            await stream.write(frame(subscriptions=[subscribe]))
+        await trio.sleep(0.5)
+
+    async def scene():
+        async with doors(2) as (victim, _):
+            for number in range(5):
+                await victim.publish(TOPIC, b"%d" % number)
+            await hostile(victim.addrs[0], insist, {MESHSUB: counting(got)})
+
+    asyncio.run(scene())
+    assert got and sum(got) == 0
+
+
+def test_the_window_of_a_gossip_stream_stays_as_it_is():
+    async def scene():
+        async with doors(2) as (victim, _):
+            (conn,) = victim._host.network.get_connections()
+            gossip = [
+                stream.muxed_stream for stream in conn.get_streams() if stream.get_protocol() == MESHSUB
+            ]
+            assert sorted((stream.is_initiator, stream.grows) for stream in gossip) == [
+                (False, False),
+                (True, True),
+            ]
 
     asyncio.run(scene())

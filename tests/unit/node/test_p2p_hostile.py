@@ -24,7 +24,7 @@ from tests.unit.node.p2p_parts import (
     signed,
     still_serves,
     until,
-)  # fmt: skip
+)
 
 unknown_key = rpc_pb2.Message(
     data=b"x",

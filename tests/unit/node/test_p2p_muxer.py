@@ -136,6 +136,23 @@ def test_more_than_half_a_window_is_not_waited_for():
     over(scene)
 
 
+@pytest.mark.parametrize("grows", [True, False])
+def test_a_window_grows_with_what_is_read_of_it_where_it_may(grows):
+    async def scene(wire, muxer):
+        stream = await opened(wire, muxer)
+        stream.grows, stream._effective_rtt = grows, lambda: 60.0
+        for _ in range(2):
+            granted = stream.recv_window
+            for _ in range(granted >> 16):
+                wire.give(frame(DATA, 0, 1, bytes(1 << 16)))
+            left = granted >> 16 << 16
+            while left:
+                left -= len(await stream.read(left))
+        assert (stream.recv_window > (1 << 18) + WELCOME) == grows
+
+    over(scene)
+
+
 def test_more_than_the_window_ends_the_connection():
     async def scene(wire, muxer):
         stream = await opened(wire, muxer)
